@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// All machine knowledge the library has, behind one interface. Each folder (x86, arm64, generic) defines the same functions in
+// a namespace of its own; the build names one of them in DYNFUNC_ARCH and everything above says arch::… and means that one.
+// Upper layers ask for a capability, never for a machine. A new machine is one folder and one site header.
+//
+// encode.cpp is pure and is built for every machine on every machine, so that it can be tested anywhere.
+// native.cpp and probe.S touch the machine and are built only on it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <dynfunc/result.hpp>
+
+namespace dynfunc::arch {
+
+// What stands at a site, with a target and without one:
+//     kind         target set       no target (Address{})
+//     call         call target      nop
+//     tail_call    jump target      return
+//     branch       jump target      nop
+enum class SiteKind : std::uint8_t { call, tail_call, branch };
+
+// The bytes of one site, in memory order; as many as `Capabilities::site_bytes`, so that a shorter instruction is padded with
+// bytes that are never reached.
+struct Instruction {
+    std::array<std::byte, 8> bytes{};
+    std::uint8_t size = 0;
+
+    std::span<const std::byte> span() const noexcept { return std::span(bytes).first(size); }
+    friend bool operator==(const Instruction&, const Instruction&) = default;
+};
+
+struct Capabilities {
+    bool patches_text;         // false: the functions below encode nothing and the library only ever stores pointers
+    std::size_t site_bytes;    // size of an instruction at a site: 5 on x86, 4 on arm64
+    std::size_t word_bytes;    // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
+};
+
+// Code of the library's own on which start-up tries whether patched text is executed: `run` jumps at `site` to `first`, which
+// returns 1, until the site is patched to reach `second`, which returns 2.
+struct ProbeCode {
+    int (*run)();
+    Address site, first, second;
+};
+
+// The machine of this build is `namespace dynfunc::arch::DYNFUNC_ARCH`.
+namespace DYNFUNC_ARCH {
+
+const Capabilities& capabilities() noexcept;
+
+// The instruction for `site` to reach `target`. Pure: touches no memory.
+// Errors: out_of_reach (address = target); text_not_writable where patches_text is false.
+Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noexcept;
+
+// Whether `code` (word_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at `slot`.
+bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept;
+
+// Cache maintenance after `range` was written, before anybody is told: needed on machines whose instruction fetch does not see
+// stores. `range` is the address at which the code is executed.
+void flush_text(AddressRange range) noexcept;
+
+ProbeCode probe_code() noexcept;
+
+}  // namespace DYNFUNC_ARCH
+
+using namespace DYNFUNC_ARCH;
+
+}  // namespace dynfunc::arch

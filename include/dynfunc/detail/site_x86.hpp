@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// The call site of x86-64: `call rel32` to a hidden trampoline of this DSO.
+//
+//     dynfunc_text, 16 bytes, 16-byte aligned
+//         call:   ff 25 disp32   jmp *slot(%rip)     the slot form, right from the first instruction of the process on
+//                 cc ...
+//     patched by the library, one aligned 8-byte word at a time
+//                 e9 rel32       jmp target
+//                 c3             ret                 (null target of a void function)
+//
+//     compiled with -fcf-protection (an address taken with & may be called indirectly, so it needs its landing pad)
+//         call:   f3 0f 1e fa    endbr64
+//                 0f 1f 40 00    nopl 0(%rax)        fills the first word, so that the patched word is the second
+//                 ff 25 disp32   jmp *slot(%rip)
+//
+//     .text, the stub: asks the key, so that an unregistered trampoline is right, and a process that may write nothing too
+//         stub:   mov key_word(%rip), %r11
+//                 jmp *(%r11)
+//
+// %r11 is free at every function entry: no argument, no result, not saved by the callee. The unwind tables know both pieces.
+// `.ifndef`: with gcc -flto many translation units are one assembly. `.p2align 4` also for the stub's neighbours: measured,
+// 16 bytes per trampoline beat 8 at a thousand sites (docs/decisions/0003-trampoline-layout.md).
+#pragma once
+
+#include <dynfunc/detail/site.hpp>
+
+#if defined(__CET__) && (__CET__ & 1)
+#define DYNFUNC_DETAIL_LANDING_PAD "endbr64\n nopl 0(%%rax)\n"
+#else
+#define DYNFUNC_DETAIL_LANDING_PAD ""
+#endif
+
+namespace dynfunc::detail {
+
+template <class Tag, class Sig>
+struct DYNFUNC_HIDDEN Site {
+    using Trampoline = typename Signature<Sig>::template Trampoline<Tag>;
+
+    // The assembly can name this word, which is hidden; not every compiler lets it name a key that another DSO may define.
+    [[gnu::used]] DYNFUNC_HIDDEN static constexpr const void* key_word = key_address<Tag>;
+
+    [[gnu::used, gnu::noinline]] DYNFUNC_HIDDEN static void emit() {
+        asm volatile(
+            ".ifndef %c0\n"
+            ".pushsection dynfunc_text,\"axG\",@progbits,%c0,comdat\n"
+            ".p2align 4,0xcc\n"
+            ".weak %c0\n"
+            ".hidden %c0\n"
+            ".type %c0,@function\n"
+            "%c0:\n"
+            ".cfi_startproc\n" DYNFUNC_DETAIL_LANDING_PAD
+            ".Ldynfunc_code%=:\n"
+            " jmp *.Ldynfunc_slot%=(%%rip)\n"
+            ".cfi_endproc\n"
+            ".p2align 4,0xcc\n"
+            ".size %c0,.-%c0\n"
+            ".popsection\n"
+            ".pushsection .text.dynfunc_stub,\"axG\",@progbits,%c0,comdat\n"
+            ".Ldynfunc_stub%=:\n"
+            ".cfi_startproc\n"
+            " mov %c1(%%rip),%%r11\n"
+            " jmp *(%%r11)\n"
+            ".cfi_endproc\n"
+            ".popsection\n"
+            ".pushsection dynfunc_records,\"awG\",@progbits,%c0,comdat\n"
+            ".p2align 3\n"
+            ".Ldynfunc_slot%=:\n"
+            " .quad .Ldynfunc_stub%=, %c1, .Ldynfunc_code%=\n"
+            " .zero %c2-24\n"
+            ".popsection\n"
+            ".endif" ::"i"(&Trampoline::call),
+            "i"(&key_word), "i"(sizeof(TrampolineRecord)));
+    }
+
+    static Sig* call_address() noexcept {
+        static_cast<void>(&emit);  // instantiates it; costs no instruction
+        static_cast<void>(&emit_registrar);
+        return &Trampoline::call;
+    }
+};
+
+}  // namespace dynfunc::detail
+
+#undef DYNFUNC_DETAIL_LANDING_PAD

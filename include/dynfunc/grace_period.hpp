@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// Waiting until nobody can be inside something old any more.
+//
+//     // every caller                                        // whoever replaces the codec
+//     { dynfunc::ReadSection inside; out = decode(in); }     decode.retarget(&new_decode);
+//                                                            dynfunc::synchronize();   // every section that was open is closed
+//                                                            dlclose(old_codec);
+//
+// Without a section around its calls, retargeting a function tells nothing about who is still inside the old target:
+// synchronize() waits for sections, not for calls.
+//
+// How: a section is one word of its thread, written with plain stores; synchronize() pays for the ordering with a membarrier
+// and waits until each thread's word shows that its section began later, or ended. After liburcu's "memb" flavour
+// (Desnoyers et al., User-Level Implementations of Read-Copy Update, IEEE TPDS 2012), with a 64-bit period number in place of
+// a phase bit, so that one pass is enough. Where membarrier is refused a section costs a full fence.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <dynfunc/detail/export.hpp>
+
+namespace dynfunc {
+
+namespace detail {
+
+// What a thread's word holds: 0 outside every section, else the number of the period in which its outermost section began.
+using ReaderWord = std::atomic<std::uint64_t>;
+
+DYNFUNC_EXPORT extern constinit std::atomic<std::uint64_t> current_period;
+DYNFUNC_EXPORT extern constinit std::atomic<bool> readers_fence;  // membarrier is refused
+// Initial-exec: no call to the dynamic linker's lazy allocator, so that a signal handler may open a section.
+[[gnu::tls_model("initial-exec")]] DYNFUNC_EXPORT extern thread_local constinit ReaderWord* reader_word;
+
+DYNFUNC_EXPORT ReaderWord* register_reader() noexcept;
+DYNFUNC_EXPORT void full_fence() noexcept;
+
+}  // namespace detail
+
+// While one exists, no synchronize() that began after it returns. Sections nest. Keep them short: each one that is open holds
+// up every synchronize().
+// Threads:  the thread that opened it closes it, in reverse order; signal handlers may open their own.
+// Blocks:   never. The first section of a thread registers it (lock-free; it takes memory when more than 64 threads have one).
+class [[nodiscard]] ReadSection {
+public:
+    ReadSection() noexcept {
+        word_ = detail::reader_word;
+        if (word_ == nullptr) [[unlikely]]
+            word_ = detail::register_reader();
+        outer_ = word_->load(std::memory_order_relaxed);
+        // A handler between this load and the store opens and closes its own section and leaves the word as it found it.
+        if (outer_ == 0) word_->store(detail::current_period.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        // (B) pairs with (C) in synchronize(): either the word is seen there, or what was replaced before is seen here.
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        if (detail::readers_fence.load(std::memory_order_relaxed)) [[unlikely]]
+            detail::full_fence();
+    }
+    // (D) pairs with (E) in synchronize(): everything read inside is read before the section is seen closed.
+    ~ReadSection() { word_->store(outer_, std::memory_order_release); }
+
+    ReadSection(const ReadSection&) = delete;
+    ReadSection& operator=(const ReadSection&) = delete;
+
+private:
+    detail::ReaderWord* word_;
+    std::uint64_t outer_;
+};
+
+// Returns when every section that was open when it was called is closed.
+// Threads:  any. Calling it inside a section would wait for itself: that aborts with a message.
+// Blocks:   yes, as long as the longest such section. Not from signal handlers.
+// Ordering: what those sections read and wrote happens before the return; what the caller replaced before the call is what
+//           every section opened later sees.
+// fork():   the child has only the thread that forked; sections of the others are closed in it.
+DYNFUNC_EXPORT void synchronize() noexcept;
+
+}  // namespace dynfunc

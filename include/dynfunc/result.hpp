@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// What a function that can be refused gives back: a value, or an Error that names the cause and the address.
+//
+//     if (auto done = crc.retarget(&crc_hw); !done)
+//         std::fprintf(stderr, "crc stays portable: %s\n", done.error().message().c_str());
+//
+// Refusals of the system and of the input are values, never exceptions and never log lines. Whoever gets one may go on: the
+// operation changed nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <string>
+
+#include <dynfunc/address.hpp>
+#include <dynfunc/detail/export.hpp>
+
+namespace dynfunc {
+
+enum class Errc : std::uint8_t {
+    out_of_reach,         // the instruction cannot encode a branch that far
+    bytes_changed,        // foreign bytes stand where our instruction should be (a debugger's breakpoint, another patcher)
+    no_null_target,       // a null target needs a result that can be value-initialised
+    foreign_function,     // the function belongs to another copy or version of this library, or to none
+    empty_batch,          // a batch without elements
+    duplicate_in_batch,   // the same function twice in one batch
+    out_of_memory,        // no memory, or no room for another mapping
+    text_not_writable,    // the system refuses every way to write this code
+    sync_failed,          // the system refuses to make running cores see new code
+};
+
+struct Error {
+    Errc code{};
+    Address address{};        // where: the function, the instruction or the page; null if there is no such place
+    int os_error = 0;         // errno of the refusing system call, or 0
+    std::size_t element = 0;  // which element of a batch
+
+    // One line for people: cause, address, errno in words.
+    // Throws: std::bad_alloc.
+    DYNFUNC_EXPORT std::string message() const;
+};
+
+template <class T>
+using Result = std::expected<T, Error>;
+
+}  // namespace dynfunc
