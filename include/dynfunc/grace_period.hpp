@@ -49,7 +49,8 @@ public:
             word_ = detail::register_reader();
         outer_ = word_->load(std::memory_order_relaxed);
         // A handler between this load and the store opens and closes its own section and leaves the word as it found it.
-        if (outer_ == 0) word_->store(detail::current_period.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        // Acquire: a section that carries the new period's number sees what was replaced before that period began.
+        if (outer_ == 0) word_->store(detail::current_period.load(std::memory_order_acquire), std::memory_order_relaxed);
         // (B) pairs with (C) in synchronize(): either the word is seen there, or what was replaced before is seen here.
         std::atomic_signal_fence(std::memory_order_seq_cst);
         if (detail::readers_fence.load(std::memory_order_relaxed)) [[unlikely]]

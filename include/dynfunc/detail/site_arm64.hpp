@@ -19,7 +19,7 @@
 #include <dynfunc/detail/site.hpp>
 
 #if defined(__ARM_FEATURE_BTI_DEFAULT)
-#error "dynfunc: -mbranch-protection=bti is not supported yet: the trampoline has no landing pad. Build with -Dbackend=generic."
+#error "dynfunc: -mbranch-protection=bti is not supported yet: the trampoline has no landing pad. Build with -Ddynfunc_backend=generic."
 #endif
 
 namespace dynfunc::detail {

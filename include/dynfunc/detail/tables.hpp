@@ -34,11 +34,13 @@ struct TrampolineRecord {
 static_assert(sizeof(TrampolineRecord) == 56);
 
 enum class TrampolineState : std::uint64_t {
-    unbound,      // asks the key at every call: not registered, or its key belongs to another copy of the library
-    slot,         // jumps through its slot because the process or the user wants it so
-    slot_far,     // jumps through its slot because the target is out of reach of a direct jump
-    slot_refused, // jumps through its slot because its text could not be written
-    patched,      // jumps straight to the target
+    unbound,       // not announced yet, or its key belongs to another copy or version of the library: asks the key at every call
+    asks_key,      // the same, because this process is to write nothing but keys
+    slot,          // jumps through its slot, because this process cannot patch or is not to
+    slot_far,      // jumps through its slot, because the target is out of reach of a direct jump
+    slot_foreign,  // jumps through its slot, because foreign bytes stood in it from the start
+    slot_refused,  // jumps through its slot, because its text could not be written at the start
+    patched,       // jumps straight to the target
 };
 
 struct Tables;

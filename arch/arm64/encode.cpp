@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// What stands at a site of arm64: one word, little-endian also where data is not.
+//
+//     100101 imm26    bl target
+//     000101 imm26    b  target
+//     d503201f        nop
+//     d65f03c0        ret
+//
+// imm26 is signed and counts words from the instruction itself. The architecture lets a running core meet a store that replaces
+// one of b, bl and nop by another; ret is not on that list, so it needs the synchronisation of the layer above.
+#include "arch.hpp"
+
+namespace dynfunc::arch::arm64 {
+namespace {
+
+constexpr std::uint8_t word_bytes = 4;
+constexpr std::size_t slot_jump_words = 3;
+
+constexpr Capabilities machine{
+    .patches_text = true,
+    .site_bytes = word_bytes,
+    .word_bytes = word_bytes,
+    .reach_back = -(std::ptrdiff_t{1} << 27),
+    .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
+};
+
+constexpr std::uint32_t bl = 0x9400'0000, b = 0x1400'0000, imm26_mask = 0x03ff'ffff;
+constexpr std::uint32_t nop = 0xd503'201f, ret = 0xd65f'03c0;
+
+// The slot form with all its immediates 0, and the bits that are not immediates.
+constexpr std::uint32_t adrp_x16 = 0x9000'0010, adrp_mask = 0x9f00'001f;
+constexpr std::uint32_t ldr_x16_x16 = 0xf940'0210, ldr_mask = 0xffc0'03ff;
+constexpr std::uint32_t br_x16 = 0xd61f'0200;
+
+constexpr Instruction instruction(std::uint32_t word) noexcept {
+    return Instruction{.bytes = {static_cast<std::byte>(word), static_cast<std::byte>(word >> 8),
+                                 static_cast<std::byte>(word >> 16), static_cast<std::byte>(word >> 24)},
+                       .size = word_bytes};
+}
+
+constexpr std::uint32_t word_at(std::span<const std::byte> code, std::size_t index) noexcept {
+    std::uint32_t word = 0;
+    for (std::size_t i = 0; i < word_bytes; ++i)
+        word |= std::to_integer<std::uint32_t>(code[index * word_bytes + i]) << (8 * i);
+    return word;
+}
+
+// adrp: the 4 KiB page of `at`, plus a signed number of pages that stands in two pieces: immlo in bits 30:29, immhi in 23:5.
+constexpr Address page_of_adrp(std::uint32_t word, Address at) noexcept {
+    const std::uint32_t pages = (word >> 5 & 0x7'ffff) << 2 | (word >> 29 & 3);
+    const std::int64_t signed_pages = static_cast<std::int32_t>(pages << 11) >> 11;
+    return Address{(at.value & ~std::uintptr_t{0xfff}) + static_cast<std::uintptr_t>(signed_pages * 4096)};
+}
+
+}  // namespace
+
+const Capabilities& capabilities() noexcept { return machine; }
+
+Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noexcept {
+    if (!target) return instruction(kind == SiteKind::tail_call ? ret : nop);
+    const std::ptrdiff_t distance = target - site;
+    const bool aligned = ((site.value | target.value) & (word_bytes - 1)) == 0;
+    if (!aligned || distance < machine.reach_back || machine.reach_ahead < distance)
+        return std::unexpected(Error{.code = Errc::out_of_reach, .address = target});
+    const auto imm26 = static_cast<std::uint32_t>(distance / word_bytes) & imm26_mask;
+    return instruction((kind == SiteKind::call ? bl : b) | imm26);
+}
+
+// adrp x16, slot; ldr x16, [x16, :lo12:slot]; br x16. The offset of the ldr counts in eights.
+bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept {
+    if (code.size() < slot_jump_words * word_bytes) return false;
+    const std::uint32_t adrp = word_at(code, 0), ldr = word_at(code, 1), br = word_at(code, 2);
+    if ((adrp & adrp_mask) != adrp_x16 || (ldr & ldr_mask) != ldr_x16_x16 || br != br_x16) return false;
+    return page_of_adrp(adrp, site) + static_cast<std::ptrdiff_t>(ldr >> 10 & 0xfff) * 8 == slot;
+}
+
+}  // namespace dynfunc::arch::arm64

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#include <dynfunc/detail/export.hpp>
+
+#include "arch.hpp"
+
+// probe.S
+extern "C" {
+DYNFUNC_HIDDEN int dynfunc_probe_run();
+DYNFUNC_HIDDEN int dynfunc_probe_first();
+DYNFUNC_HIDDEN int dynfunc_probe_second();
+}
+
+namespace dynfunc::arch::arm64 {
+
+// Instruction fetch does not see stores by itself. For every cache line of the range, in this order:
+//     dc cvau    cleans the data cache to where data and instructions meet
+//     dsb ish    ... completed, before
+//     ic ivau    drops the line from the instruction caches of all cores
+//     dsb ish    ... completed on all of them
+//     isb        this core throws away what it has fetched already
+// ic goes by the address at which code is fetched, so the range is that of execution and not that of a writable alias; the dc
+// works from there too, because data caches behave as physically tagged. The isb of the other cores is the membarrier of the
+// layer above. The compiler's builtin knows the line sizes, and the cores that need no dc or no ic.
+void flush_text(AddressRange range) noexcept { __builtin___clear_cache(range.begin.as<char*>(), range.end.as<char*>()); }
+
+ProbeCode probe_code() noexcept {
+    return ProbeCode{.run = &dynfunc_probe_run,
+                     .site = Address::of(&dynfunc_probe_run),
+                     .first = Address::of(&dynfunc_probe_first),
+                     .second = Address::of(&dynfunc_probe_second)};
+}
+
+}  // namespace dynfunc::arch::arm64

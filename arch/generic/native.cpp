@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#include "arch.hpp"
+
+namespace dynfunc::arch::generic {
+
+// Nobody has written text.
+void flush_text(AddressRange) noexcept {}
+
+// Nothing to try: null.
+ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .first = {}, .second = {}}; }
+
+}  // namespace dynfunc::arch::generic

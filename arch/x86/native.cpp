@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+#include <dynfunc/detail/export.hpp>
+
+#include "arch.hpp"
+
+// probe.S
+extern "C" {
+DYNFUNC_HIDDEN int dynfunc_probe_run();
+DYNFUNC_HIDDEN int dynfunc_probe_site();
+DYNFUNC_HIDDEN int dynfunc_probe_first();
+DYNFUNC_HIDDEN int dynfunc_probe_second();
+}
+
+namespace dynfunc::arch::x86 {
+
+// Nothing to do: instruction fetch is coherent with stores, also with stores through another mapping of the same memory. What a
+// core has fetched already is not called back; that needs a serialising instruction on every core, which is the membarrier of
+// the layer above.
+void flush_text(AddressRange) noexcept {}
+
+ProbeCode probe_code() noexcept {
+    return ProbeCode{.run = &dynfunc_probe_run,
+                     .site = Address::of(&dynfunc_probe_site),
+                     .first = Address::of(&dynfunc_probe_first),
+                     .second = Address::of(&dynfunc_probe_second)};
+}
+
+}  // namespace dynfunc::arch::x86

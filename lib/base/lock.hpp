@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The library's locks, all of them, with the order in which a thread may take them.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstdint>
+
+namespace dynfunc {
+
+// A thread that holds a lock may take only locks of a higher rank; anything else aborts with a message, in every build.
+// No lock is held while code of a user runs, nor around a call into the dynamic linker.
+enum class LockRank : std::uint8_t {
+    grace_period = 1,  // one synchronize() at a time
+    text = 2,          // everything that is registered, every patched byte
+};
+
+// Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.
+class RankedMutex {
+public:
+    constexpr explicit RankedMutex(LockRank rank) noexcept : rank_(rank) {}
+
+    void lock() noexcept;
+    void unlock() noexcept;
+    // In the only thread of a child process: whoever held the lock stayed in the parent.
+    void reset_in_child() noexcept;
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    LockRank rank_;
+};
+
+}  // namespace dynfunc

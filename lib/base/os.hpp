@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// The system calls that have no wrapper, and what the kernel promises about them.
+#pragma once
+
+#include <cstddef>
+
+namespace dynfunc::os {
+
+// Both return 0 or errno. register_… is needed once per process, and again in a forked child.
+// After sync_memory() every running thread of the process has executed a full memory barrier (membarrier PRIVATE_EXPEDITED);
+// after sync_cores() it has also executed a core-serialising instruction (PRIVATE_EXPEDITED_SYNC_CORE), so that whatever it
+// fetches next is the code as it stands now. Threads that do not run pass through such an instruction before they do.
+int register_sync_memory() noexcept;
+int register_sync_cores() noexcept;
+int sync_memory() noexcept;
+int sync_cores() noexcept;
+
+std::size_t page_size() noexcept;
+
+}  // namespace dynfunc::os

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#include <dynfunc/result.hpp>
+
+#include <cstdio>
+#include <system_error>
+
+namespace dynfunc {
+namespace {
+
+const char* cause(Errc code) noexcept {
+    switch (code) {
+        case Errc::out_of_reach: return "the target is out of reach of a direct branch";
+        case Errc::bytes_changed: return "foreign bytes stand where the library's instruction should be";
+        case Errc::no_null_target: return "a null target needs a result that can be value-initialised";
+        case Errc::foreign_function: return "the function belongs to another copy or version of the library, or to none";
+        case Errc::empty_batch: return "the batch is empty";
+        case Errc::duplicate_in_batch: return "the same function stands twice in the batch";
+        case Errc::out_of_memory: return "out of memory or of memory mappings";
+        case Errc::text_not_writable: return "the system refuses to let this code be written";
+        case Errc::sync_failed: return "the system refuses to synchronise running cores with changed code";
+    }
+    return "unknown error";
+}
+
+}  // namespace
+
+std::string Error::message() const {
+    std::string text = cause(code);
+    char number[48];
+    if (address) {
+        std::snprintf(number, sizeof number, " at %#zx", static_cast<std::size_t>(address.value));
+        text += number;
+    }
+    if (element != 0) {
+        std::snprintf(number, sizeof number, ", element %zu of the batch", element);
+        text += number;
+    }
+    if (os_error != 0) {
+        std::snprintf(number, sizeof number, " (errno %d)", os_error);
+        text += ": " + std::generic_category().message(os_error) + number;
+    }
+    return text;
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "os.hpp"
+#include "text_writer.hpp"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U  // Linux 6.3: says that the pages are meant to be executed
+#endif
+
+namespace dynfunc {
+namespace {
+
+Error refused(Address at) noexcept {
+    return {.code = errno == ENOMEM ? Errc::out_of_memory : Errc::text_not_writable, .address = at, .os_error = errno};
+}
+
+int create_memory_file() noexcept {
+    const int file = memfd_create("dynfunc", MFD_CLOEXEC | MFD_EXEC);
+    return file < 0 && errno == EINVAL ? memfd_create("dynfunc", MFD_CLOEXEC) : file;
+}
+
+bool write_all(int file, Address from, std::size_t size) noexcept {
+    for (std::size_t done = 0; done < size;) {
+        const ssize_t written = ::write(file, (from + static_cast<std::ptrdiff_t>(done)).as<const void*>(), size - done);
+        if (written <= 0) return false;
+        done += static_cast<std::size_t>(written);
+    }
+    return true;
+}
+
+Address page_of(Address at) noexcept { return Address{at.value & ~(os::page_size() - 1)}; }
+
+}  // namespace
+
+// bytes before, bytes after:  the same. The page is exchanged for one of equal content in one system call: a thread that runs
+// there executes the old page or the new one and cannot tell.
+Result<void> MemoryFileWriting::replace_page(Address page) noexcept {
+    const auto place = std::lower_bound(replaced_.begin(), replaced_.end(), page);
+    const bool known = place != replaced_.end() && *place == page;
+    if (!known) {
+        try {
+            replaced_.insert(place, page);
+        } catch (...) {
+            errno = ENOMEM;
+            return std::unexpected(refused(page));
+        }
+    }
+    const int file = create_memory_file();
+    bool done = file >= 0;
+    if (done) {
+        const std::size_t size = os::page_size();
+        done = write_all(file, page, size) &&
+               mmap(page.as<void*>(), size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, file, 0) != MAP_FAILED;
+        const int saved = errno;
+        close(file);
+        errno = saved;
+    }
+    if (done) return {};
+    const Error error = refused(page);
+    if (!known) replaced_.erase(std::lower_bound(replaced_.begin(), replaced_.end(), page));
+    return std::unexpected(error);
+}
+
+Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> bytes) noexcept {
+    const Address page = page_of(at);
+    if (!std::binary_search(replaced_.begin(), replaced_.end(), page)) {
+        if (auto replaced = replace_page(page); !replaced) return replaced;
+    }
+    // 1. a second mapping of the same memory, elsewhere, first with the rights of the first, then writable, never executable.
+    const std::size_t size = os::page_size();
+    void* alias = mremap(page.as<void*>(), 0, size, MREMAP_MAYMOVE);  // old size 0: shared memory is mapped once more
+    if (alias == MAP_FAILED) return std::unexpected(refused(at));
+    if (mprotect(alias, size, PROT_READ | PROT_WRITE) != 0) {
+        const Error error = refused(at);
+        munmap(alias, size);
+        return std::unexpected(error);
+    }
+    // 2. the words, one aligned store each. A thread that runs there sees each word old or new.
+    std::byte* to = static_cast<std::byte*>(alias) + (at - page);
+    for (std::size_t done = 0; done < bytes.size(); done += sizeof(std::uint32_t)) {
+        if (bytes.size() - done >= sizeof(std::uint64_t) && (at.value + done) % sizeof(std::uint64_t) == 0) {
+            std::uint64_t word;
+            std::memcpy(&word, bytes.data() + done, sizeof word);
+            __atomic_store_n(reinterpret_cast<std::uint64_t*>(to + done), word, __ATOMIC_RELEASE);
+            done += sizeof(std::uint32_t);
+        } else {
+            std::uint32_t word;
+            std::memcpy(&word, bytes.data() + done, sizeof word);
+            __atomic_store_n(reinterpret_cast<std::uint32_t*>(to + done), word, __ATOMIC_RELEASE);
+        }
+    }
+    // 3. nothing writable is left.
+    munmap(alias, size);
+    return {};
+}
+
+void MemoryFileWriting::forget(AddressRange range) noexcept {
+    std::erase_if(replaced_, [&](Address page) { return range.contains(page); });
+}
+
+// Shared memory stays shared across fork: each page becomes a new one with the content of this moment. A page that cannot is
+// struck from the list, so that a later write tries again before it stores anything.
+Result<void> MemoryFileWriting::adopt_in_child() noexcept {
+    Result<void> first_refusal;
+    std::erase_if(replaced_, [&](Address page) {
+        auto replaced = replace_page(page);
+        if (!replaced && first_refusal) first_refusal = replaced;
+        return !replaced.has_value();
+    });
+    return first_refusal;
+}
+
+}  // namespace dynfunc
