@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// What tests assert about the whole process.
+#pragma once
+
+#include <csignal>
+#include <array>
+#include <cstddef>
+#include <string>
+
+namespace dynfunc::test {
+
+// The lines of /proc/self/maps that are writable and executable at once; empty if all is well.
+std::string writable_code();
+
+// How many mappings and how many open descriptors the process has.
+std::size_t count_mappings();
+std::size_t count_descriptors();
+
+// The disposition of every signal, to be compared.
+struct SignalDispositions {
+    std::array<struct sigaction, 65> actions;
+    static SignalDispositions now();
+    // The first signal whose disposition differs, or 0.
+    int difference(const SignalDispositions& other) const;
+};
+
+}  // namespace dynfunc::test
