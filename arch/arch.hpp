@@ -37,6 +37,7 @@ struct Capabilities {
     bool patches_text;         // false: the functions below encode nothing and the library only ever stores pointers
     std::size_t site_bytes;    // size of an instruction at a site: 5 on x86, 4 on arm64
     std::size_t word_bytes;    // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    bool swaps_return;           // a running jump may be replaced by a return and back, as it may be by another jump
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
 };
 

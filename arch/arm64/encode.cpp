@@ -20,6 +20,7 @@ constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = word_bytes,
     .word_bytes = word_bytes,
+    .swaps_return = false,
     .reach_back = -(std::ptrdiff_t{1} << 27),
     .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
 };

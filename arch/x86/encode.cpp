@@ -27,6 +27,7 @@ constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = site_bytes,
     .word_bytes = 8,
+    .swaps_return = true,
     .reach_back = static_cast<std::ptrdiff_t>(reach_back),
     .reach_ahead = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(reach_ahead, std::numeric_limits<std::ptrdiff_t>::max())),
 };

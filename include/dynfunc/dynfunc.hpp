@@ -105,16 +105,16 @@ public:
         return detail::Site<Tag, Sig>::call_address();
     }
 
-    // Redirects this function to `target`; null: see above.
+    // Redirects this function to `new_target`; null: see above.
     // Threads:  any; updates are serialised.
     // Blocks:   yes, takes the library's text lock. Not from signal handlers.
-    // Ordering: what the caller wrote before retarget() is visible inside `target` in every call that reaches it; a call that
-    //           begins after retarget() returned reaches `target` (or a later one).
+    // Ordering: what the caller wrote before retarget() is visible inside the new target in every call that reaches it; a
+    //           call that begins after retarget() returned reaches that target (or a later one).
     // Old code: may still run on return; synchronize() before unloading it.
     // Errors:   foreign_function, no_null_target, bytes_changed, out_of_memory, text_not_writable, sync_failed; then every
     //           caller still reaches the old target.
-    [[nodiscard]] Result<void> retarget(Pointer target) noexcept {
-        const Retarget one = to(target);
+    [[nodiscard]] Result<void> retarget(Pointer new_target) noexcept {
+        const Retarget one = to(new_target);
         return retarget_all(std::span<const Retarget>(&one, 1));
     }
 
@@ -142,7 +142,9 @@ public:
     }
 
     // An element for retarget_all().
-    [[nodiscard]] Retarget to(Pointer target) noexcept { return Retarget(&key_, reinterpret_cast<void*>(target)); }
+    [[nodiscard]] Retarget to(Pointer new_target) noexcept {
+        return Retarget(&key_, reinterpret_cast<void*>(new_target));
+    }
 
 private:
     static consteval Pointer null_target() {
@@ -151,8 +153,9 @@ private:
         else
             return nullptr;
     }
-    static consteval Pointer or_null_target(Pointer target) {
-        if (target != nullptr) return target;
+    static consteval Pointer or_null_target(Pointer declared) {
+        // gcc with -fsanitize=undefined does not fold the comparison of a template's address with null.
+        if (!(__builtin_constant_p(declared == nullptr) && declared == nullptr)) return declared;
         if (!Signature::allows_null) throw "dynfunc: a null target needs a result that can be value-initialised";
         return null_target();
     }
@@ -166,11 +169,13 @@ private:
 
 }  // namespace dynfunc
 
-// Declares a dynamic function, in a header used by any number of files, in any named namespace. What stands before it applies
-// to it: `MYLIB_API DYNFUNC_DECLARE(crc, ...)` exports it from a library that is compiled with -fvisibility=hidden.
-#define DYNFUNC_DECLARE(name, ...)                                          \
-    extern ::dynfunc::Function<struct name##_dynfunc_tag, __VA_ARGS__> name; \
-    ::dynfunc::detail::KeyConstant<&name> dynfunc_key_of(struct name##_dynfunc_tag*)
+// Declares a dynamic function, in a header used by any number of files, in any named namespace. It has the visibility of its
+// surroundings: a library compiled with -fvisibility=hidden that exports one puts `#pragma GCC visibility push(default)` and
+// `pop` around it. (The tag is declared by itself first: named only in the next line it would be an outer namespace's.)
+#define DYNFUNC_DECLARE(name, ...)                                    \
+    struct name##_dynfunc_tag;                                        \
+    extern ::dynfunc::Function<name##_dynfunc_tag, __VA_ARGS__> name; \
+    ::dynfunc::detail::KeyConstant<&name> dynfunc_key_of(name##_dynfunc_tag*)
 
 // Defines it, in one file, declared before or not. `default_target` is its target at start; it may be nullptr.
 #define DYNFUNC(name, signature, default_target) \

@@ -47,10 +47,7 @@ Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
     const bool raw_child = registry.fork_watch_.is_new_process();
     if (raw_child) registry.lock_.reset_in_child();  // whoever held it stayed in the parent
     registry.lock_.lock();
-    if (raw_child) {
-        registry.adopt_child();
-        registry.rewrite_all_text();  // the copy was made at any moment, also in the middle of an update
-    }
+    if (raw_child) registry.adopt_child(Copied::at_any_moment);
 }
 
 void Registry::start() noexcept {
@@ -60,35 +57,38 @@ void Registry::start() noexcept {
     pthread_atfork([] { instance().lock_.lock(); },  //
                    [] { instance().lock_.unlock(); },
                    [] {
-                       instance().adopt_child();
+                       instance().adopt_child(Copied::under_the_lock);
                        instance().lock_.unlock();
                    });
 }
 
-void Registry::adopt_child() noexcept {
+void Registry::adopt_child(Copied copied) noexcept {
     fork_watch_.arm();
-    if (backend().writing == nullptr) return;
-    // A refusal shows at the next update, which then changes nothing and says why.
-    static_cast<void>(os::register_sync_cores());
-    static_cast<void>(backend().writing->adopt_in_child());
+    if (backend().writing != nullptr) {
+        // A refusal shows at the next update, which then changes nothing and says why.
+        static_cast<void>(os::register_sync_cores());
+        static_cast<void>(backend().writing->adopt_in_child());
+    }
+    // Slots and text may differ from the keys: half an update was copied, or the parent went on writing to pages that were
+    // still shared.
+    if (copied == Copied::at_any_moment || backend().capabilities.writer == TextWriter::memory_file) rebuild_caches();
 }
 
-void Registry::rewrite_all_text() noexcept {
-    pokes_.clear();
-    planned_.clear();
-    try {
-        for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-            for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) key->in_batch = false;
-            for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
-                if (record->state == static_cast<std::uint64_t>(TrampolineState::unbound)) continue;
-                record->current = read_word(Address::of(record->code));
-                plan(*record, key_of(*record)->target, 0);
-            }
+void Registry::rebuild_caches() noexcept {
+    changes_.abandon();
+    planned_.abandon();
+    pokes_.abandon();
+    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
+        for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) key->in_batch = false;
+        for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
+            const auto state = static_cast<TrampolineState>(record->state);
+            if (state == TrampolineState::unbound || state == TrampolineState::asks_key) continue;
+            void* target = key_of(*record)->target;
+            __atomic_store_n(&record->slot, target, __ATOMIC_RELEASE);
+            record->current = read_word(Address::of(record->code));
+            if (!plan(*record, target, 0)) return;
         }
-    } catch (const std::bad_alloc&) {
-        return;
     }
-    changes_.clear();
     static_cast<void>(apply_changes());
 }
 
@@ -108,7 +108,8 @@ bool Registry::bind(TrampolineRecord& record) noexcept {
     record.next = key->trampolines;
     key->trampolines = &record;
     const auto code = std::span(static_cast<const std::byte*>(record.code), 12);
-    const bool intact = arch::is_slot_jump(code, Address::of(record.code), Address::of(&record.slot));
+    const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
+    const bool intact = aligned && arch::is_slot_jump(code, Address::of(record.code), Address::of(&record.slot));
     const Form form = backend().capabilities.form;
     const TrampolineState state = form == Form::pointer ? TrampolineState::asks_key
                                   : !intact             ? TrampolineState::slot_foreign
@@ -146,19 +147,13 @@ void Registry::enter(Tables& tables) noexcept {
         if (claim(*key)) key->tables = &tables;
 
     // Every trampoline becomes what its key says now: the function may have been retargeted before its DSO announced itself.
-    changes_.clear();
-    planned_.clear();
-    pokes_.clear();
+    begin_update();
     bool complete = true;
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
         if (!bind(*record)) continue;
         void* target = key_of(*record)->target;
         if (backend().capabilities.form != Form::pointer) __atomic_store_n(&record->slot, target, __ATOMIC_RELEASE);
-        try {
-            plan(*record, target, 0);
-        } catch (const std::bad_alloc&) {
-            complete = false;
-        }
+        complete = plan(*record, target, 0) && complete;
     }
     if (!apply_changes() || !complete) {
         // Still right, through the slots; a later retarget() does not try again, so that it cannot fail where this did.
@@ -190,23 +185,16 @@ void Registry::leave(Tables& tables) noexcept {
 // A function of another DSO that points into the one that leaves goes back to its default, or does nothing.
 void Registry::abandon_targets_in(const Tables& leaving) noexcept {
     const AddressRange range = range_of(leaving);
-    changes_.clear();
-    planned_.clear();
-    pokes_.clear();
-    try {
-        for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-            for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) {
-                if (key->owner != this || !range.contains(Address::of(key->target))) continue;
-                const bool default_leaves = range.contains(Address::of(key->default_target));
-                void* target = default_leaves ? key->null_target : key->default_target;
-                if (target == nullptr) continue;
-                changes_.push_back({key, target});
-                for (TrampolineRecord* record = key->trampolines; record != nullptr; record = record->next)
-                    plan(*record, target, 0);
-            }
+    begin_update();
+    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
+        for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) {
+            if (key->owner != this || !range.contains(Address::of(key->target))) continue;
+            const bool default_leaves = range.contains(Address::of(key->default_target));
+            void* target = default_leaves ? key->null_target : key->default_target;
+            if (target == nullptr) continue;
+            // Without memory: the calls that are left will fault, as they would with any function pointer.
+            if (!changes_.push_back({key, target}) || !plan_all(*key, target, 0)) return;
         }
-    } catch (const std::bad_alloc&) {
-        return;  // the calls that are left will fault, as they would with any function pointer
     }
     if (!changes_.empty()) static_cast<void>(apply_changes());
 }

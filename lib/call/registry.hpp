@@ -6,7 +6,6 @@
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include <dynfunc/detail/tables.hpp>
 #include <dynfunc/dynfunc.hpp>
@@ -14,6 +13,7 @@
 #include "arch.hpp"
 #include "fork_watch.hpp"
 #include "lock.hpp"
+#include "scratch.hpp"
 #include "text_poke.hpp"
 
 namespace dynfunc {
@@ -60,12 +60,15 @@ private:
     bool bind(detail::TrampolineRecord& record) noexcept;
     void unbind(detail::TrampolineRecord& record) noexcept;
     void abandon_targets_in(const detail::Tables& leaving) noexcept;
-    void adopt_child() noexcept;
-    void rewrite_all_text() noexcept;
+    enum class Copied { under_the_lock, at_any_moment };  // how this process was made: by fork(), by a raw clone
+    void adopt_child(Copied copied) noexcept;
+    void rebuild_caches() noexcept;
 
     // update.cpp: one change of many functions
-    Result<void> collect(std::span<const Retarget> batch);
-    void plan(detail::TrampolineRecord& record, void* target, std::size_t element);
+    void begin_update() noexcept;
+    Result<void> collect(std::span<const Retarget> batch) noexcept;
+    bool plan(detail::TrampolineRecord& record, void* target, std::size_t element) noexcept;
+    bool plan_all(const detail::FunctionKey& key, void* target, std::size_t element) noexcept;
     void exchange_targets() noexcept;
     Result<void> apply_changes() noexcept;
 
@@ -84,9 +87,9 @@ private:
     Planned wanted(detail::TrampolineRecord& record, void* target) const noexcept;
 
     // Of the update in progress; kept for their memory.
-    std::vector<Change> changes_;
-    std::vector<Planned> planned_;
-    std::vector<Poke> pokes_;
+    Scratch<Change> changes_;
+    Scratch<Planned> planned_;
+    Scratch<Poke> pokes_;
 };
 
 }  // namespace dynfunc

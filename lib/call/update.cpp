@@ -9,7 +9,6 @@
 // Nothing was written before 4. In between, a caller reaches the old or the new target of each function, through whichever of
 // key, slot and text its trampoline uses.
 #include <cstring>
-#include <new>
 
 #include "backend.hpp"
 #include "registry.hpp"
@@ -28,8 +27,13 @@ bool is_linked_only(TrampolineState state) noexcept { return state == Trampoline
 
 }  // namespace
 
-Result<void> Registry::collect(std::span<const Retarget> batch) {
+void Registry::begin_update() noexcept {
     changes_.clear();
+    planned_.clear();
+    pokes_.clear();
+}
+
+Result<void> Registry::collect(std::span<const Retarget> batch) noexcept {
     if (batch.empty()) return std::unexpected(Error{.code = Errc::empty_batch});
     Error refused{};
     bool accepted = true;
@@ -48,10 +52,10 @@ Result<void> Registry::collect(std::span<const Retarget> batch) {
             refuse(Errc::no_null_target);
         else if (key->in_batch)
             refuse(Errc::duplicate_in_batch);
-        else {
-            changes_.push_back({key, target});
+        else if (!changes_.push_back({key, target}))
+            refuse(Errc::out_of_memory);
+        else
             key->in_batch = true;
-        }
     }
     for (const Change& change : changes_) change.key->in_batch = false;
     if (!accepted) return std::unexpected(refused);
@@ -63,7 +67,8 @@ Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const
     const bool may_patch = state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
     if (backend().writing == nullptr || !may_patch) return {&record, state, record.current};
     const auto* key = static_cast<const FunctionKey*>(*record.key);
-    const bool returns_at_once = target == key->null_target && key->returns_void;
+    // Otherwise the null target is jumped to, as any other: it returns by itself.
+    const bool returns_at_once = target == key->null_target && key->returns_void && arch::capabilities().swaps_return;
     const Address site = Address::of(record.code);
     const auto jump = arch::encode_site(arch::SiteKind::tail_call, site, returns_at_once ? Address{} : Address::of(target));
     if (!jump) return {&record, TrampolineState::slot_far, record.original};
@@ -72,11 +77,17 @@ Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const
     return {&record, TrampolineState::patched, word};
 }
 
-void Registry::plan(TrampolineRecord& record, void* target, std::size_t element) {
+bool Registry::plan(TrampolineRecord& record, void* target, std::size_t element) noexcept {
     const Planned planned = wanted(record, target);
-    planned_.push_back(planned);
-    if (planned.word != record.current)
-        pokes_.push_back({Address::of(record.code), record.current, planned.word, element});
+    if (!planned_.push_back(planned)) return false;
+    return planned.word == record.current ||
+           pokes_.push_back({Address::of(record.code), record.current, planned.word, element});
+}
+
+bool Registry::plan_all(const FunctionKey& key, void* target, std::size_t element) noexcept {
+    for (TrampolineRecord* record = key.trampolines; record != nullptr; record = record->next)
+        if (!plan(*record, target, element)) return false;
+    return true;
 }
 
 // Gives every key the target of its change and the change the key's.
@@ -112,17 +123,11 @@ Result<void> Registry::apply_changes() noexcept {
 
 Result<void> Registry::retarget(std::span<const Retarget> batch) noexcept {
     const Hold hold(*this);
-    try {
-        if (auto collected = collect(batch); !collected) return collected;
-        planned_.clear();
-        pokes_.clear();
-        for (std::size_t i = 0; i < changes_.size(); ++i)
-            for (TrampolineRecord* record = changes_[i].key->trampolines; record != nullptr; record = record->next)
-                plan(*record, changes_[i].target, i);
-    } catch (const std::bad_alloc&) {
-        for (const Change& change : changes_) change.key->in_batch = false;
-        return std::unexpected(Error{.code = Errc::out_of_memory});
-    }
+    begin_update();
+    if (auto collected = collect(batch); !collected) return collected;
+    for (std::size_t i = 0; i < changes_.size(); ++i)
+        if (const Change& change = changes_.begin()[i]; !plan_all(*change.key, change.target, i))
+            return std::unexpected(Error{.code = Errc::out_of_memory, .element = i});
     return apply_changes();
 }
 

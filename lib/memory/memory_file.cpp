@@ -41,16 +41,6 @@ Address page_of(Address at) noexcept { return Address{at.value & ~(os::page_size
 // bytes before, bytes after:  the same. The page is exchanged for one of equal content in one system call: a thread that runs
 // there executes the old page or the new one and cannot tell.
 Result<void> MemoryFileWriting::replace_page(Address page) noexcept {
-    const auto place = std::lower_bound(replaced_.begin(), replaced_.end(), page);
-    const bool known = place != replaced_.end() && *place == page;
-    if (!known) {
-        try {
-            replaced_.insert(place, page);
-        } catch (...) {
-            errno = ENOMEM;
-            return std::unexpected(refused(page));
-        }
-    }
     const int file = create_memory_file();
     bool done = file >= 0;
     if (done) {
@@ -61,16 +51,19 @@ Result<void> MemoryFileWriting::replace_page(Address page) noexcept {
         close(file);
         errno = saved;
     }
-    if (done) return {};
-    const Error error = refused(page);
-    if (!known) replaced_.erase(std::lower_bound(replaced_.begin(), replaced_.end(), page));
-    return std::unexpected(error);
+    if (!done) return std::unexpected(refused(page));
+    return {};
 }
 
 Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> bytes) noexcept {
     const Address page = page_of(at);
-    if (!std::binary_search(replaced_.begin(), replaced_.end(), page)) {
-        if (auto replaced = replace_page(page); !replaced) return replaced;
+    if (std::find(replaced_.begin(), replaced_.end(), page) == replaced_.end()) {
+        // Listed first: a replaced page that is not listed would stay shared with a child.
+        if (!replaced_.push_back(page)) return std::unexpected(Error{.code = Errc::out_of_memory, .address = page});
+        if (auto replaced = replace_page(page); !replaced) {
+            replaced_.truncate(replaced_.size() - 1);
+            return replaced;
+        }
     }
     // 1. a second mapping of the same memory, elsewhere, first with the rights of the first, then writable, never executable.
     const std::size_t size = os::page_size();
@@ -101,18 +94,20 @@ Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> byt
 }
 
 void MemoryFileWriting::forget(AddressRange range) noexcept {
-    std::erase_if(replaced_, [&](Address page) { return range.contains(page); });
+    const auto* last = std::remove_if(replaced_.begin(), replaced_.end(), [&](Address page) { return range.contains(page); });
+    replaced_.truncate(static_cast<std::size_t>(last - replaced_.begin()));
 }
 
 // Shared memory stays shared across fork: each page becomes a new one with the content of this moment. A page that cannot is
 // struck from the list, so that a later write tries again before it stores anything.
 Result<void> MemoryFileWriting::adopt_in_child() noexcept {
     Result<void> first_refusal;
-    std::erase_if(replaced_, [&](Address page) {
+    const auto* last = std::remove_if(replaced_.begin(), replaced_.end(), [&](Address page) {
         auto replaced = replace_page(page);
         if (!replaced && first_refusal) first_refusal = replaced;
         return !replaced.has_value();
     });
+    replaced_.truncate(static_cast<std::size_t>(last - replaced_.begin()));
     return first_refusal;
 }
 

@@ -18,7 +18,8 @@
 #include <dynfunc/result.hpp>
 
 #include <span>
-#include <vector>
+
+#include "scratch.hpp"
 
 namespace dynfunc {
 
@@ -63,7 +64,7 @@ public:
 private:
     Result<void> replace_page(Address page) noexcept;
 
-    std::vector<Address> replaced_;  // sorted; each page has a memory file of its own, whose descriptor is long closed
+    Scratch<Address> replaced_;  // each page has a memory file of its own, whose descriptor is long closed
 };
 
 }  // namespace dynfunc

@@ -10,7 +10,8 @@
 //
 //     compiled with -fcf-protection (an address taken with & may be called indirectly, so it needs its landing pad)
 //         call:   f3 0f 1e fa    endbr64
-//                 0f 1f 40 00    nopl 0(%rax)        fills the first word, so that the patched word is the second
+//                 0f 1f 40 00    nopl 0(%rax)        (as bytes: assemblers know a shorter one) fills the first word,
+//                                                    so that the patched word is the second
 //                 ff 25 disp32   jmp *slot(%rip)
 //
 //     .text, the stub: asks the key, so that an unregistered trampoline is right, and a process that may write nothing too
@@ -25,7 +26,7 @@
 #include <dynfunc/detail/site.hpp>
 
 #if defined(__CET__) && (__CET__ & 1)
-#define DYNFUNC_DETAIL_LANDING_PAD "endbr64\n nopl 0(%%rax)\n"
+#define DYNFUNC_DETAIL_LANDING_PAD "endbr64\n .byte 0x0f,0x1f,0x40,0x00\n"
 #else
 #define DYNFUNC_DETAIL_LANDING_PAD ""
 #endif

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// Parent and child after fork() and after a raw clone: neither's retargets reach the other, while threads of the parent go on.
+#include <dynfunc/dynfunc.hpp>
+#include <dynfunc/introspect.hpp>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <thread>
+
+#include "address_space.hpp"
+#include "child.hpp"
+
+namespace forked {
+int one(int) { return 1; }
+int two(int) { return 2; }
+int three(int) { return 3; }
+DYNFUNC(function, int(int), &one);
+DYNFUNC(beside, int(int), &one);
+}  // namespace forked
+
+namespace dynfunc {
+namespace {
+
+using namespace forked;
+
+pid_t by_fork(int (*body)()) { return test::start_child(body); }
+pid_t by_raw_clone(int (*body)()) { return test::start_raw_child(body); }
+
+class Fork : public testing::TestWithParam<pid_t (*)(int (*)())> {
+protected:
+    void SetUp() override {
+        ASSERT_EQ(pipe(to_child_.data()), 0);
+        ASSERT_EQ(pipe(to_parent_.data()), 0);
+    }
+    void TearDown() override {
+        for (int end : {to_child_[0], to_child_[1], to_parent_[0], to_parent_[1]}) close(end);
+        ASSERT_TRUE(function.retarget(&one));
+    }
+    static void tell(const std::array<int, 2>& pipe) { EXPECT_EQ(write(pipe[1], "", 1), 1); }
+    static void hear(const std::array<int, 2>& pipe) {
+        char token;
+        EXPECT_EQ(read(pipe[0], &token, 1), 1);
+    }
+    static constexpr const char* limit =
+        "the documented limit of the memory-file writer: a raw clone shares its pages until the child's first update";
+    static bool pages_stay_shared() {
+        return GetParam() == by_raw_clone && capabilities().writer == TextWriter::memory_file;
+    }
+    static inline std::array<int, 2> to_child_, to_parent_;
+};
+
+TEST_P(Fork, TheChildsRetargetDoesNotReachTheParent) {
+    const pid_t child = GetParam()([] {
+        if (!function.retarget(&two)) return 1;
+        tell(to_parent_);
+        hear(to_child_);
+        return function(0) == 2 ? 0 : 2;
+    });
+    hear(to_parent_);
+    EXPECT_EQ(function(0), 1);
+    EXPECT_EQ(function.target(), &one);
+    tell(to_child_);
+    EXPECT_EQ(test::wait_for(child).status, 0);
+}
+
+TEST_P(Fork, TheParentsRetargetDoesNotReachTheChild) {
+    if (pages_stay_shared()) GTEST_SKIP() << limit;
+    const pid_t child = GetParam()([] {
+        tell(to_parent_);
+        hear(to_child_);
+        return function(0) == 1 && function.target() == &one ? 0 : 1;
+    });
+    hear(to_parent_);
+    ASSERT_TRUE(function.retarget(&two));
+    tell(to_child_);
+    EXPECT_EQ(test::wait_for(child).status, 0);
+}
+
+TEST_P(Fork, BothGoOnRetargeting) {
+    if (pages_stay_shared()) GTEST_SKIP() << limit;
+    ASSERT_TRUE(function.retarget(&three));
+    const pid_t child = GetParam()([] {
+        if (function(0) != 3) return 1;
+        for (int i = 0; i < 200; ++i) {
+            if (!retarget_all({function.to(i % 2 == 0 ? &one : &two), beside.to(&three)})) return 2;
+            if (function(0) != (i % 2 == 0 ? 1 : 2) || beside(0) != 3) return 3;
+        }
+        return test::writable_code().empty() ? 0 : 4;
+    });
+    for (int i = 0; i < 200; ++i) {
+        ASSERT_TRUE(function.retarget(i % 2 == 0 ? &three : &one));
+        ASSERT_EQ(function(0), i % 2 == 0 ? 3 : 1);
+        ASSERT_EQ(beside(0), 1);
+    }
+    EXPECT_EQ(test::wait_for(child).status, 0);
+}
+
+TEST_P(Fork, GrandchildrenAreProcessesOfTheirOwn) {
+    static pid_t (*start)(int (*)());
+    start = GetParam();
+    const pid_t child = start([] {
+        if (!function.retarget(&two)) return 1;
+        const pid_t grandchild = start([] {
+            if (function(0) != 2) return 1;
+            return function.retarget(&three) && function(0) == 3 ? 0 : 2;
+        });
+        if (test::wait_for(grandchild).status != 0) return 2;
+        return function(0) == 2 ? 0 : 3;
+    });
+    EXPECT_EQ(test::wait_for(child).status, 0);
+    EXPECT_EQ(function(0), 1);
+}
+
+// The child is made at any moment of the parent's updates, also while another thread holds the lock and has written one half.
+TEST_P(Fork, WhileOtherThreadsRetarget) {
+    std::atomic<bool> stop{false};
+    std::atomic<long> refused{0};
+    std::jthread retargeter([&] {
+        for (int i = 0; !stop; ++i)
+            if (!retarget_all({function.to(i % 2 == 0 ? &one : &two), beside.to(i % 2 == 0 ? &one : &two)})) ++refused;
+    });
+    for (int i = 0; i < 100 && !HasFailure(); ++i) {
+        const pid_t child = GetParam()([] {
+            alarm(20);
+            const int before = function(0);
+            if (before != 1 && before != 2) return 1;
+            if (!retarget_all({function.to(&three), beside.to(&two)})) return 2;
+            return function(0) == 3 && beside(0) == 2 ? 0 : 3;
+        });
+        const test::Ended ended = test::wait_for(child);
+        EXPECT_EQ(ended.status, 0) << "signal " << ended.signal << " in child " << i;
+        const int result = function(0);
+        EXPECT_TRUE(result == 1 || result == 2);
+    }
+    stop = true;
+    retargeter.join();
+    EXPECT_EQ(refused, 0);
+    ASSERT_TRUE(beside.retarget(&one));
+}
+
+INSTANTIATE_TEST_SUITE_P(By, Fork, testing::Values(&by_fork, &by_raw_clone),
+                         [](const auto& param) { return param.param == &by_fork ? "Fork" : "RawClone"; });
+
+}  // namespace
+}  // namespace dynfunc
