@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// Nothing in the library installs a signal handler: the kernel's own account of this process says so.
+#include <dynfunc/dynfunc.hpp>
+#include <dynfunc/grace_period.hpp>
+#include <dynfunc/introspect.hpp>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+
+namespace signals {
+int one(int) { return 1; }
+int two(int) { return 2; }
+DYNFUNC(function, int(int), &one);
+}  // namespace signals
+
+namespace dynfunc {
+namespace {
+
+// The bit set of signals that this process catches, as the kernel knows it.
+std::string caught_signals() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("SigCgt:")) return line.substr(line.find_first_not_of("\t ", 7));
+    return "no SigCgt line";
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DYNFUNC_TEST_SANITIZED true
+#else
+#define DYNFUNC_TEST_SANITIZED false
+#endif
+
+TEST(Signals, NoHandlerIsInstalledByStartRetargetAndSynchronize) {
+    if (DYNFUNC_TEST_SANITIZED) GTEST_SKIP() << "the sanitizer installs handlers of its own";
+    EXPECT_EQ(signals::function(0), 1);
+    ASSERT_TRUE(signals::function.retarget(&signals::two));
+    ASSERT_TRUE(retarget_all({signals::function.to(&signals::one)}));
+    synchronize();
+    static_cast<void>(functions());
+    EXPECT_EQ(caught_signals(), "0000000000000000") << capabilities().text();
+}
+
+}  // namespace
+}  // namespace dynfunc
