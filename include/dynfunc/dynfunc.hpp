@@ -97,8 +97,8 @@ public:
     Function(const Function&) = delete;
     Function& operator=(const Function&) = delete;
 
-    // Makes `crc(bytes)` a direct call, with the arguments passed once. The pointer may be kept: it is the trampoline of the
-    // shared object that asks, so it always reaches the current target, but it compares equal only inside one object.
+    // Makes `crc(bytes)` a direct call, with the arguments passed once. Do not keep the pointer: with trampolines it goes on to
+    // reach the current target, but in a generic build it is the target of this moment.
     operator Pointer() const noexcept {
         static_assert(!detail::in_unnamed_namespace<Tag>,
                       "dynfunc: a dynamic function cannot stand in an unnamed namespace: give the namespace a name");

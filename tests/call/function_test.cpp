@@ -142,14 +142,6 @@ TEST(Function, AcceptsALambdaWithoutCaptures) {
     retarget(one, &plus_one);
 }
 
-TEST(Function, ItsPointerFollowsIt) {
-    int (*pointer)(int) = one;
-    retarget(one, &plus_two);
-    EXPECT_EQ(pointer(1), 3);
-    retarget(one, &plus_one);
-    EXPECT_EQ(pointer(1), 2);
-}
-
 TEST(Function, PassesEveryKindOfArgumentAndResult) {
     EXPECT_EQ(none(), 42);
     const Large result = large(Large{{1, 2, 3}, ""}, "name");

@@ -49,7 +49,8 @@ struct Sequence {
 
     // Whether a call that was made between reading `done` as `first` and `begun` as `last` may have reached `target`.
     static bool allows(long first, long last, int target) {
-        return last - first >= test::copies - 1 || (target - first % test::copies + test::copies) % test::copies <= last - first;
+        constexpr auto copies = static_cast<long>(test::copies);
+        return last - first >= copies - 1 || (target - first % copies + copies) % copies <= last - first;
     }
 };
 
@@ -65,7 +66,7 @@ void check_single(std::size_t which, int x, int& previous) {
     const int result = call_single(which, x);
     const long last = sequences[which].begun.load(std::memory_order_acquire);
     const int target = result - 16 * x;
-    if (target < 0 || target >= test::copies)
+    if (target < 0 || target >= static_cast<int>(test::copies))
         ++wrong_result;
     else if (!Sequence::allows(first, last, target))
         ++stale_call;
@@ -75,7 +76,7 @@ void check_single(std::size_t which, int x, int& previous) {
 
 void check_shared(int x) {
     for (const int result : {shared0(x), shared1(x), shared2(x), shared3(x)})
-        if (result < 16 * x || result >= 16 * x + test::copies) ++wrong_result;
+        if (result < 16 * x || result >= 16 * x + static_cast<int>(test::copies)) ++wrong_result;
 }
 
 void call_until_stopped() {

@@ -24,11 +24,19 @@ inline Ended wait_for(pid_t child) {
     return WIFEXITED(status) ? Ended{WEXITSTATUS(status), 0} : Ended{-1, WTERMSIG(status)};
 }
 
+// A fault ends the child as a signal; a sanitizer's handler would make an exit status of it.
+inline void take_faults_as_signals() {
+    for (int fault : {SIGSEGV, SIGBUS, SIGILL}) signal(fault, SIG_DFL);
+}
+
 // `body` returns the exit status. The child leaves by _exit: no destructors, no test output.
 template <class Body>
 pid_t start_child(Body&& body) {
     const pid_t child = fork();
-    if (child == 0) _exit(body());
+    if (child == 0) {
+        take_faults_as_signals();
+        _exit(body());
+    }
     return child;
 }
 

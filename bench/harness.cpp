@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+#include "harness.hpp"
+
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace bench {
+namespace {
+
+constexpr double calibrated_ns = 2.5e6;
+constexpr std::size_t fewest_rounds = 3;  // below it a median means nothing
+
+// How many operations take about calibrated_ns.
+std::uint64_t calibrate(const Case& c, Clock clock) {
+    for (std::uint64_t n = 1;; n *= 2) {
+        const double begin = now(clock);
+        c.run(n);
+        const double ns = now(clock) - begin;
+        if (ns > calibrated_ns / 4)
+            return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(n) * calibrated_ns / ns));
+    }
+}
+
+// One round of a calibrated case. The untimed eighth refills the caches and predictors that the other cases used.
+double measure_round(const Case& c, std::uint64_t n, Clock clock) {
+    c.run(n / 8 + 1);
+    const double begin = now(clock);
+    c.run(n);
+    return (now(clock) - begin) / (static_cast<double>(n) * c.elements);
+}
+
+std::vector<double> without_nan(std::vector<double> values) {
+    std::erase_if(values, [](double value) { return std::isnan(value); });
+    return values;
+}
+
+std::string short_number(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", value);
+    return text;
+}
+
+std::string duration(double ns) {
+    if (ns >= 1e6) return short_number(ns / 1e6) + " ms";
+    if (ns >= 1e3) return short_number(ns / 1e3) + " us";
+    return short_number(ns) + " ns";
+}
+
+}  // namespace
+
+double now(Clock clock) noexcept {
+    timespec time{};
+    clock_gettime(clock == Clock::wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+}
+
+double median(std::vector<double> values) {
+    if (values.empty()) return std::nan("");
+    const std::size_t half = values.size() / 2;
+    std::ranges::sort(values);
+    return values.size() % 2 != 0 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+const std::vector<int>& allowed_cpus() {
+    // Asked once, before the first pin_to() narrows the answer.
+    static const std::vector<int> cpus = [] {
+        std::vector<int> found;
+        cpu_set_t set;
+        if (sched_getaffinity(0, sizeof set, &set) == 0)
+            for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+                if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
+        return found.empty() ? std::vector<int>{0} : found;
+    }();
+    return cpus;
+}
+
+int measuring_cpu() { return allowed_cpus().back(); }
+
+void pin_to(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) std::perror("dynfunc-bench: sched_setaffinity");
+}
+
+Target ns_at_most(double ns) { return {Target::Kind::ns_at_most, ns, {}}; }
+Target ratio_at_most(double ratio) { return {Target::Kind::ratio_at_most, ratio, {}}; }
+Target times_faster_than(const std::string& id, double times) { return {Target::Kind::times_faster, times, id}; }
+
+Group::Group(Run& run, GroupOptions options) : run_(run), options_(std::move(options)) {
+    run_.results.add(GroupText{options_.bench, options_.title, options_.text});
+}
+
+void Group::leave_out(std::string id, Params params, std::string reason) {
+    run_.results.add(LeftOut{options_.bench, options_.title, std::move(id), std::move(params), std::move(reason)});
+}
+
+std::size_t Group::index_of(const std::string& id) const {
+    std::size_t found = cases_.size();
+    for (std::size_t i = 0; i < cases_.size(); ++i) {
+        if (cases_[i].id != id) continue;
+        if (found != cases_.size()) {
+            std::fprintf(stderr, "dynfunc-bench: %s, %s: two cases are called '%s', it cannot be a baseline\n",
+                         options_.bench.c_str(), options_.title.c_str(), id.c_str());
+            std::abort();
+        }
+        found = i;
+    }
+    if (found == cases_.size()) {
+        std::fprintf(stderr, "dynfunc-bench: %s, %s: no case '%s' to compare with\n", options_.bench.c_str(),
+                     options_.title.c_str(), id.c_str());
+        std::abort();
+    }
+    return found;
+}
+
+std::vector<double> Group::ratios(const std::vector<double>& numerator, const std::vector<double>& denominator) const {
+    std::vector<double> all;
+    for (std::size_t round = 0; round < numerator.size(); ++round) all.push_back(numerator[round] / denominator[round]);
+    return without_nan(std::move(all));
+}
+
+Verdict Group::judge(const Target& target, std::size_t index) const {
+    const std::vector<double>& own = ns_[index];
+    const std::string limit = short_number(target.limit);
+    switch (target.kind) {
+        case Target::Kind::ns_at_most: {
+            const double value = median(without_nan(own));
+            return {"ns_at_most", "<= " + duration(target.limit), value, target.limit, value <= target.limit};
+        }
+        case Target::Kind::ratio_at_most: {
+            const double value = median(ratios(own, ns_[index_of(options_.baseline)]));
+            return {"ratio_at_most", "<= " + limit + "x " + options_.baseline, value, target.limit, value <= target.limit};
+        }
+        case Target::Kind::times_faster: {
+            const double value = median(ratios(ns_[index_of(target.against)], own));
+            return {"times_faster", ">= " + limit + "x faster than " + target.against, value, target.limit,
+                    value >= target.limit};
+        }
+    }
+    std::abort();
+}
+
+void Group::measure() {
+    if (cases_.empty()) return;
+    std::fprintf(stderr, "%s: %s (%zu cases, %zu rounds)\n", options_.bench.c_str(), options_.title.c_str(), cases_.size(),
+                 run_.rounds);
+    const std::size_t baseline = index_of(options_.baseline);
+    std::vector<std::uint64_t> operations(cases_.size(), 0);
+    for (std::size_t i = 0; i < cases_.size(); ++i)
+        if (cases_[i].run) operations[i] = calibrate(cases_[i], options_.clock);
+
+    ns_.assign(cases_.size(), {});
+    for (std::size_t round = 0; round < run_.rounds; ++round)
+        for (std::size_t i = 0; i < cases_.size(); ++i)
+            ns_[i].push_back(cases_[i].run ? measure_round(cases_[i], operations[i], options_.clock) : cases_[i].sample());
+
+    const auto usable = [&](std::size_t i) { return without_nan(ns_[i]).size() >= fewest_rounds; };
+    for (std::size_t i = 0; i < cases_.size(); ++i) {
+        const Case& c = cases_[i];
+        if (!usable(i)) {
+            leave_out(c.id, c.params, "the situation to measure came up in too few rounds: the machine is too busy");
+            continue;
+        }
+        const std::vector<double> seen = without_nan(ns_[i]);
+        Row row{.bench = options_.bench,
+                .group = options_.title,
+                .id = c.id,
+                .params = c.params,
+                .unit = options_.unit,
+                .clock = options_.clock == Clock::wall ? "wall time" : "thread CPU time",
+                .form = c.form,
+                .ns = median(seen),
+                .min = std::ranges::min(seen),
+                .rounds = seen.size(),
+                .baseline = options_.baseline,
+                .ratio = {},
+                .verdicts = {}};
+        if (const std::vector<double> all = ratios(ns_[i], ns_[baseline]); all.size() >= fewest_rounds) row.ratio = median(all);
+        for (const Target& target : c.targets) row.verdicts.push_back(judge(target, i));
+        run_.results.add(std::move(row));
+    }
+}
+
+}  // namespace bench

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Measures cases against each other in one run.
+//
+//     Group group(run, {.bench = "calls", .title = "hot site", .baseline = "direct", .unit = "ns per call"});
+//     group.add({.id = "direct", .run = &loop_direct});
+//     group.add({.id = "dynfunc", .run = &loop_dynfunc, .targets = {ratio_at_most(1.05)}});
+//     group.measure();
+//
+// Method: each case is calibrated to about 2.5 ms; each of 25 rounds (quick: 7) runs every case once; a ratio is the median
+// over the rounds of case / baseline in that round, so both were measured milliseconds apart. Time is CPU time of this thread,
+// which other work on the machine does not disturb; wall time where an operation blocks or another core takes part. A ratio has
+// a baseline of its own group or does not exist: a group whose baseline was not added ends the program.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "results.hpp"
+
+namespace bench {
+
+enum class Clock : std::uint8_t { thread_cpu, wall };
+
+// Nanoseconds since some moment.
+double now(Clock) noexcept;
+
+double median(std::vector<double> values);
+
+// The CPUs this process may use, and the one the measuring thread is pinned to: the last of them.
+const std::vector<int>& allowed_cpus();
+int measuring_cpu();
+void pin_to(int cpu);
+
+struct Target {
+    enum class Kind : std::uint8_t { ns_at_most, ratio_at_most, times_faster } kind;
+    double limit;
+    std::string against;  // times_faster: the id of the other case
+};
+Target ns_at_most(double ns);
+Target ratio_at_most(double ratio);                             // to the group's baseline
+Target times_faster_than(const std::string& id, double times);  // other case's time / this case's time, same round
+
+struct Case {
+    std::string id;
+    Params params = {};
+    std::function<void(std::uint64_t n)> run = {};  // runs n operations
+    double elements = 1;                            // of one operation; the row is per element
+    std::function<double()> sample = {};  // instead of run: one round's nanoseconds, or NaN if the situation did not occur
+    std::vector<Target> targets = {};
+    std::string form = {};
+};
+
+// One run of the program.
+struct Run {
+    Results& results;
+    std::size_t rounds;
+};
+
+struct GroupOptions {
+    std::string bench, title;
+    std::string text = {};  // one or two sentences for the page
+    std::string baseline;   // the id of one case of this group
+    std::string unit = "ns per call";
+    Clock clock = Clock::thread_cpu;
+};
+
+class Group {
+public:
+    Group(Run& run, GroupOptions options);
+
+    void add(Case c) { cases_.push_back(std::move(c)); }
+    void leave_out(std::string id, Params params, std::string reason);
+    // Runs all rounds and hands the rows over. A group without cases is left alone.
+    void measure();
+
+private:
+    std::size_t index_of(const std::string& id) const;
+    std::vector<double> ratios(const std::vector<double>& numerator, const std::vector<double>& denominator) const;
+    Verdict judge(const Target&, std::size_t index) const;
+
+    Run& run_;
+    GroupOptions options_;
+    std::vector<Case> cases_;
+    std::vector<std::vector<double>> ns_;  // per case, per round; NaN where the situation did not occur
+};
+
+}  // namespace bench

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// In place of the files that hold x86-64 code, on other machines: says what is left out.
+#include "benches.hpp"
+#include "dynfunc_loops.hpp"
+
+namespace bench {
+
+const Loop slot_loop = nullptr;
+
+void bench_text_writers(Run& run) {
+    Group(run, {.bench = "text_writers", .title = "ways to write code", .baseline = ""})
+        .leave_out("permanent-alias", {}, "the code to be written is x86-64 code");
+}
+
+}  // namespace bench

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes x86-64 assembly with many distinct call sites, each with its own callee, run in straight line.
+
+    sites.py --sizes 64 1024 --kinds direct dynfunc pointer -o sites.S
+
+Compiling tens of thousands of DYNFUNC definitions would take minutes, so the entries that DYNFUNC leaves in the linker sections
+dynfunc_keys, dynfunc_records and dynfunc_text are written here byte for byte as include/dynfunc/detail/tables.hpp and
+site_x86.hpp describe them. The library registers and patches them like any others; call_sites.hpp checks the layout at compile
+time. The table `bench_sites` (call_sites.hpp: SiteBlock) lists what the file holds.
+"""
+import argparse
+
+KEY, RECORD, TRAMPOLINE, CALLEE, STUB, NAME = 128, 56, 16, 16, 16, 16
+
+
+def repeat(count, *lines):
+    """The lines `count` times; `i` counts from 0."""
+    return [".set i,0", f".rept {count}", *lines, ".set i,i+1", ".endr"]
+
+
+def section(name, flags, align, label, body):
+    return [f".section {name},\"{flags}\",@progbits", f".p2align {align}", f"{label}:", *body]
+
+
+def pointers(label, callees, count, stride=8):
+    pad = [f".zero {stride - 8}"] if stride > 8 else []
+    return section(".data.rel", "aw", 6, label, repeat(count, f".quad {callees}+{CALLEE}*i", *pad))
+
+
+def dynamic_functions(k, count):
+    """Key, word that holds the key's address, stub, record and trampoline of each function."""
+    lines = section(".rodata", "a", 4, f"names_{k}", repeat(
+        count, '.ascii "site_"', *[f".byte 97+((i>>{shift})&15)" for shift in (16, 12, 8, 4, 0)], f".zero {NAME - 10}"))
+    lines += section("dynfunc_keys", "aw", 7, f"keys_{k}", repeat(
+        count,
+        f".quad callees_{k}+{CALLEE}*i, null_target, callees_{k}+{CALLEE}*i",  # target, null_target, default_target
+        f".quad names_{k}+{NAME}*i, file_name, signature, 0",                  # name, file, signature, registrar
+        ".long 1, 1",                                                          # line, abi
+        f".zero {KEY - 64}"))
+    lines += section(".data.rel", "aw", 3, f"words_{k}", repeat(count, f".quad keys_{k}+{KEY}*i"))
+    lines += section(".text", "ax", 4, f"stubs_{k}", repeat(
+        count, f"mov words_{k}+8*i(%rip),%r11", "jmp *(%r11)", ".p2align 4,0xcc"))
+    lines += section("dynfunc_records", "aw", 3, f"records_{k}", repeat(
+        count, f".quad stubs_{k}+{STUB}*i, words_{k}+8*i, trampolines_{k}+{TRAMPOLINE}*i", f".zero {RECORD - 24}"))
+    return lines + trampolines(k, count, "dynfunc_text", f"records_{k}")
+
+
+def trampolines(k, count, text, slots):
+    return section(text, "ax", 4, f"trampolines_{k}", repeat(
+        count, f"jmp *{slots}+{RECORD}*i(%rip)", f".p2align 4,0xcc"))
+
+
+def block(kind, count):
+    """One kind of call at `count` sites; returns the assembly and the table entry."""
+    k = f"{kind}_{count}".replace("-", "_")
+    lines = section(".text", "ax", 6, f"callees_{k}", repeat(count, "lea 1(%rdi),%eax", "ret", ".p2align 4,0xcc"))
+    trampoline_records, keys = "0", "0"
+    if kind == "direct":
+        site = [f"call callees_{k}+{CALLEE}*i"]
+    elif kind == "dynfunc":
+        lines += dynamic_functions(k, count)
+        trampoline_records, keys = f"records_{k}", f"keys_{k}"
+        site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
+    elif kind == "dynfunc-slot":  # the slot form, slots as far apart as in the records; no record, so nothing patches it
+        lines += pointers(f"slots_{k}", f"callees_{k}", count, RECORD) + trampolines(k, count, ".text", f"slots_{k}")
+        site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
+    elif kind == "dynfunc-generic":  # what site_generic.hpp compiles to; the targets as far apart as in the keys
+        lines += pointers(f"targets_{k}", f"callees_{k}", count, KEY)
+        site = [f"mov targets_{k}+{KEY}*i(%rip),%rax", "call *%rax"]
+    elif kind == "pointer":
+        lines += pointers(f"pointers_{k}", f"callees_{k}", count)
+        site = [f"call *pointers_{k}+8*i(%rip)"]
+    elif kind == "pointer-retpoline":
+        lines += pointers(f"pointers_{k}", f"callees_{k}", count)
+        site = [f"mov pointers_{k}+8*i(%rip),%rax", "call retpoline_rax"]
+    else:
+        raise SystemExit(f"sites.py: unknown kind '{kind}'")
+    run = ["sub $8,%rsp", *repeat(count, *site, "mov %eax,%edi"), "add $8,%rsp", "ret"]
+    lines += section(".text", "ax", 6, f"run_{k}", run)
+    lines += section(".rodata", "a", 0, f"kind_{k}", [f'.asciz "{kind}"'])
+    return lines, f".quad kind_{k}, {count}, run_{k}, callees_{k}, {trampoline_records}, {keys}"
+
+
+def shared_pieces():
+    return [
+        ".text", ".p2align 4", "null_target: xor %eax,%eax", "ret",
+        ".p2align 5", "retpoline_rax: call 2f", "1: pause", "lfence", "jmp 1b", ".p2align 4", "2: mov %rax,(%rsp)", "ret",
+        ".section .rodata,\"a\",@progbits", 'file_name: .asciz "sites.S"', 'signature: .asciz "int(int)"']
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", required=True)
+    parser.add_argument("--kinds", nargs="+", required=True)
+    parser.add_argument("-o", "--output", required=True)
+    options = parser.parse_args()
+
+    lines, table = shared_pieces(), []
+    for size in options.sizes:
+        for kind in options.kinds:
+            more, entry = block(kind, size)
+            lines += more
+            table.append(entry)
+    lines += section(".data.rel", "aw", 3, "bench_sites", [*table, ".quad 0, 0, 0, 0, 0, 0", ".globl bench_sites",
+                                                           ".type bench_sites,@object", ".size bench_sites,.-bench_sites"])
+    lines += ['.section .note.GNU-stack,"",@progbits']
+    with open(options.output, "w", encoding="ascii") as file:
+        file.write("\n".join(["/* Written by sites.py */", *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
