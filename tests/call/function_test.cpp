@@ -262,7 +262,7 @@ TEST(RetargetAll, RefusesAFunctionOfAnotherVersion) {
 }
 
 TEST(Function, WhatWasWrittenBeforeRetargetIsSeenInTheTarget) {
-    static int data = 0;
+    static std::atomic<int> data{0};  // relaxed: the thread sanitizer cannot see an order that patched text makes
     static std::atomic<bool> stop{false};
     static std::atomic<int> wrong{0};
     retarget(none, [] { return 0; });
@@ -270,8 +270,8 @@ TEST(Function, WhatWasWrittenBeforeRetargetIsSeenInTheTarget) {
         while (!stop)
             if (const int seen = none(); seen != 0 && seen != 77) ++wrong;
     });
-    data = 77;
-    retarget(none, [] { return data; });
+    data.store(77, std::memory_order_relaxed);
+    retarget(none, [] { return data.load(std::memory_order_relaxed); });
     EXPECT_EQ(none(), 77);
     stop = true;
     caller.join();

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "sanitizer.hpp"
+
 namespace signals {
 int one(int) { return 1; }
 int two(int) { return 2; }
@@ -25,14 +27,8 @@ std::string caught_signals() {
     return "no SigCgt line";
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define DYNFUNC_TEST_SANITIZED true
-#else
-#define DYNFUNC_TEST_SANITIZED false
-#endif
-
 TEST(Signals, NoHandlerIsInstalledByStartRetargetAndSynchronize) {
-    if (DYNFUNC_TEST_SANITIZED) GTEST_SKIP() << "the sanitizer installs handlers of its own";
+    if (test::address_sanitizer || test::thread_sanitizer) GTEST_SKIP() << "the sanitizer installs handlers of its own";
     EXPECT_EQ(signals::function(0), 1);
     ASSERT_TRUE(signals::function.retarget(&signals::two));
     ASSERT_TRUE(retarget_all({signals::function.to(&signals::one)}));

@@ -18,6 +18,7 @@
 
 #include "child.hpp"
 #include "near_copies.hpp"
+#include "sanitizer.hpp"
 
 namespace dynfunc {
 namespace {
@@ -81,12 +82,6 @@ int race(Protocol protocol, std::chrono::milliseconds limit) {
     return wrong ? 1 : 0;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define DYNFUNC_TEST_SKIP_UNDER_TSAN GTEST_SKIP() << "the sanitizer turns the signal that is waited for into a report"
-#else
-#define DYNFUNC_TEST_SKIP_UNDER_TSAN static_cast<void>(0)
-#endif
-
 bool survives(Protocol protocol, std::chrono::milliseconds limit) {
     return test::in_child([&] { return race(protocol, limit); }).status == 0;
 }
@@ -96,12 +91,12 @@ using namespace std::chrono_literals;
 TEST(TornJump, AnAlignedWordIsNeverTorn) { EXPECT_TRUE(survives(Protocol::aligned_word, 3s)); }
 
 TEST(TornJump, ControlAByteByByteWriteIs) {
-    DYNFUNC_TEST_SKIP_UNDER_TSAN;
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports the fault that is waited for";
     EXPECT_FALSE(survives(Protocol::byte_by_byte, 30s));
 }
 
 TEST(TornJump, ControlAStoreAcrossACacheLineIs) {
-    DYNFUNC_TEST_SKIP_UNDER_TSAN;
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports the fault that is waited for";
     EXPECT_FALSE(survives(Protocol::across_a_line, 30s));
 }
 

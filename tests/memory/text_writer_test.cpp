@@ -14,6 +14,7 @@
 #include "address_space.hpp"
 #include "child.hpp"
 #include "os.hpp"
+#include "sanitizer.hpp"
 
 namespace dynfunc {
 namespace {
@@ -132,6 +133,7 @@ TYPED_TEST(TextWriting_, ForkedChildAndParentDoNotSeeEachOthersWrites) {
 }
 
 TYPED_TEST(TextWriting_, RawClonedChildAndParentDoNotSeeEachOthersWrites) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer takes the child for a thread";
     expect_isolation(this->writing_, this->page_, [](auto body) { return test::start_raw_child(body); });
 }
 
