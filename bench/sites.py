@@ -29,7 +29,7 @@ def pointers(label, callees, count, stride=8):
 
 
 def dynamic_functions(k, count):
-    """Key, word that holds the key's address, stub, record and trampoline of each function."""
+    """Key, word that holds the key's address, stub, slot, record and trampoline of each function."""
     lines = section(".rodata", "a", 4, f"names_{k}", repeat(
         count, '.ascii "site_"', *[f".byte 97+((i>>{shift})&15)" for shift in (16, 12, 8, 4, 0)], f".zero {NAME - 10}"))
     lines += section("dynfunc_keys", "aw", 7, f"keys_{k}", repeat(
@@ -41,14 +41,14 @@ def dynamic_functions(k, count):
     lines += section(".data.rel", "aw", 3, f"words_{k}", repeat(count, f".quad keys_{k}+{KEY}*i"))
     lines += section(".text", "ax", 4, f"stubs_{k}", repeat(
         count, f"mov words_{k}+8*i(%rip),%r11", "jmp *(%r11)", ".p2align 4,0xcc"))
+    lines += section("dynfunc_slots", "aw", 3, f"slots_{k}", repeat(count, f".quad stubs_{k}+{STUB}*i"))
     lines += section("dynfunc_records", "aw", 3, f"records_{k}", repeat(
-        count, f".quad stubs_{k}+{STUB}*i, words_{k}+8*i, trampolines_{k}+{TRAMPOLINE}*i", f".zero {RECORD - 24}"))
-    return lines + trampolines(k, count, "dynfunc_text", f"records_{k}")
+        count, f".quad slots_{k}+8*i, words_{k}+8*i, trampolines_{k}+{TRAMPOLINE}*i", f".zero {RECORD - 24}"))
+    return lines + trampolines(k, count, "dynfunc_text")
 
 
-def trampolines(k, count, text, slots):
-    return section(text, "ax", 4, f"trampolines_{k}", repeat(
-        count, f"jmp *{slots}+{RECORD}*i(%rip)", f".p2align 4,0xcc"))
+def trampolines(k, count, text):
+    return section(text, "ax", 4, f"trampolines_{k}", repeat(count, f"jmp *slots_{k}+8*i(%rip)", ".p2align 4,0xcc"))
 
 
 def block(kind, count):
@@ -62,8 +62,8 @@ def block(kind, count):
         lines += dynamic_functions(k, count)
         trampoline_records, keys = f"records_{k}", f"keys_{k}"
         site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
-    elif kind == "dynfunc-slot":  # the slot form, slots as far apart as in the records; no record, so nothing patches it
-        lines += pointers(f"slots_{k}", f"callees_{k}", count, RECORD) + trampolines(k, count, ".text", f"slots_{k}")
+    elif kind == "dynfunc-slot":  # the slot form; no record, so nothing patches it
+        lines += pointers(f"slots_{k}", f"callees_{k}", count) + trampolines(k, count, ".text")
         site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
     elif kind == "dynfunc-generic":  # what site_generic.hpp compiles to; the targets as far apart as in the keys
         lines += pointers(f"targets_{k}", f"callees_{k}", count, KEY)

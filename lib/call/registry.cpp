@@ -84,7 +84,7 @@ void Registry::rebuild_caches() noexcept {
             const auto state = static_cast<TrampolineState>(record->state);
             if (state == TrampolineState::unbound || state == TrampolineState::asks_key) continue;
             void* target = key_of(*record)->target;
-            __atomic_store_n(&record->slot, target, __ATOMIC_RELEASE);
+            __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
             record->current = read_word(Address::of(record->code));
             if (!plan(*record, target, 0)) return;
         }
@@ -109,7 +109,7 @@ bool Registry::bind(TrampolineRecord& record) noexcept {
     key->trampolines = &record;
     const auto code = std::span(static_cast<const std::byte*>(record.code), 12);
     const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
-    const bool intact = aligned && arch::is_slot_jump(code, Address::of(record.code), Address::of(&record.slot));
+    const bool intact = aligned && arch::is_slot_jump(code, Address::of(record.code), Address::of(record.slot));
     const Form form = backend().capabilities.form;
     const TrampolineState state = form == Form::pointer ? TrampolineState::asks_key
                                   : !intact             ? TrampolineState::slot_foreign
@@ -152,7 +152,7 @@ void Registry::enter(Tables& tables) noexcept {
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
         if (!bind(*record)) continue;
         void* target = key_of(*record)->target;
-        if (backend().capabilities.form != Form::pointer) __atomic_store_n(&record->slot, target, __ATOMIC_RELEASE);
+        if (backend().capabilities.form != Form::pointer) __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
         complete = plan(*record, target, 0) && complete;
     }
     if (!apply_changes() || !complete) {

@@ -99,7 +99,7 @@ void Registry::exchange_targets() noexcept {
         __atomic_store_n(&change.key->target, change.target, __ATOMIC_RELEASE);
         for (TrampolineRecord* record = change.key->trampolines; record != nullptr; record = record->next)
             if (!is_linked_only(static_cast<TrampolineState>(record->state)))
-                __atomic_store_n(&record->slot, change.target, __ATOMIC_RELEASE);
+                __atomic_store_n(record->slot, change.target, __ATOMIC_RELEASE);
         change.target = old;
     }
 }

@@ -5,7 +5,10 @@
 //     section             one entry per                         written by
 //     dynfunc_keys        DYNFUNC definition                    the compiler (a Function object)
 //     dynfunc_records     trampoline of this DSO                the assembly in site_<machine>.hpp
-//     dynfunc_text        trampoline of this DSO                the same
+//     dynfunc_text        trampoline of this DSO                the same: what calls run
+//     dynfunc_slots       trampoline of this DSO                the same: what the slot form loads
+//
+// What calls touch is packed: the text apart from the slots, the slots apart from the records that only the library reads.
 //
 // A function that ten DSOs call has one key, in the DSO that defines it, and ten trampolines with ten records.
 #pragma once
@@ -23,7 +26,7 @@ struct FunctionKey;
 
 // One trampoline. The first three words are filled by the assembler and the linker, the rest by the library.
 struct TrampolineRecord {
-    void* slot;                      // what the trampoline's slot form jumps to; initially its stub, which asks the key
+    void** slot;                     // what the trampoline's slot form jumps through; initially it holds the stub, which asks the key
     const void* const* key;          // address of a word that holds the address of the FunctionKey
     void* code;                      // the word of the trampoline that is patched: 8-byte aligned
     TrampolineRecord* next;          // the next trampoline of the same key
