@@ -73,9 +73,10 @@ private:
 template <class Tag, class Sig>
 class alignas(128) Function {
     using Signature = detail::Signature<Sig>;
+    static_assert(Signature::is_supported);  // first, so that the reason is what the compiler says first
 
 public:
-    using Pointer = Sig*;
+    using Pointer = std::add_pointer_t<Sig>;
 
     // For DYNFUNC only.
     consteval Function(Pointer default_target, const char* file, unsigned line, const char* signature)
@@ -92,7 +93,8 @@ public:
                    .in_batch = false,
                    .trampolines = nullptr,
                    .owner = nullptr,
-                   .tables = nullptr} {}
+                   .tables = nullptr,
+                   .self = this} {}
 
     Function(const Function&) = delete;
     Function& operator=(const Function&) = delete;

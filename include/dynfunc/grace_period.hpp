@@ -43,7 +43,7 @@ DYNFUNC_EXPORT void full_fence() noexcept;
 // Blocks:   never. The first section of a thread registers it (lock-free; it takes memory when more than 64 threads have one).
 class [[nodiscard]] ReadSection {
 public:
-    ReadSection() noexcept {
+    [[nodiscard]] ReadSection() noexcept {
         word_ = detail::reader_word;
         if (word_ == nullptr) [[unlikely]]
             word_ = detail::register_reader();

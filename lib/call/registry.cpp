@@ -79,7 +79,8 @@ void Registry::rebuild_caches() noexcept {
     planned_.abandon();
     pokes_.abandon();
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) key->in_batch = false;
+        for (FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry)
+            if (FunctionKey* key = used(*entry)) key->in_batch = false;
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
             const auto state = static_cast<TrampolineState>(record->state);
             if (state == TrampolineState::unbound || state == TrampolineState::asks_key) continue;
@@ -90,6 +91,20 @@ void Registry::rebuild_caches() noexcept {
         }
     }
     static_cast<void>(apply_changes());
+}
+
+// The key that an entry of a DSO's table stands for; null if nobody uses it.
+//     entry.self == &entry        the usual case (null: an entry that no compiler made)
+//     elsewhere, in no table      the program is not built with -fPIC: the linker gave it a copy of the key (R_X86_64_COPY), and
+//                                 everybody, the defining DSO included, uses that
+//     elsewhere, in a table       another DSO defines the same name and comes first in the search order: it has the key
+FunctionKey* Registry::used(FunctionKey& entry) const noexcept {
+    if (entry.abi != detail::abi_version) return nullptr;
+    auto* key = static_cast<FunctionKey*>(entry.self);
+    if (key == nullptr || key == &entry) return &entry;
+    for (const Tables* tables = first_; tables != nullptr; tables = tables->next)
+        if (tables->keys <= key && key < tables->keys_end) return nullptr;
+    return key;
 }
 
 // A key is served by the copy of the library that meets it first; every other copy leaves its own trampolines to that key in
@@ -143,8 +158,8 @@ void Registry::enter(Tables& tables) noexcept {
     tables.next = first_;
     if (first_ != nullptr) first_->previous = &tables;
     first_ = &tables;
-    for (FunctionKey* key = tables.keys; key != tables.keys_end; ++key)
-        if (claim(*key)) key->tables = &tables;
+    for (FunctionKey* entry = tables.keys; entry != tables.keys_end; ++entry)
+        if (FunctionKey* key = used(*entry); key != nullptr && claim(*key)) key->tables = &tables;
 
     // Every trampoline becomes what its key says now: the function may have been retargeted before its DSO announced itself.
     begin_update();
@@ -173,8 +188,9 @@ void Registry::leave(Tables& tables) noexcept {
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) unbind(*record);
     // Trampolines elsewhere to a function that is defined here: their DSO needs this one and has left before. If it did not,
     // they are let go, so that nothing of this DSO is read again.
-    for (FunctionKey* key = tables.keys; key != tables.keys_end; ++key)
-        while (key->trampolines != nullptr) unbind(*key->trampolines);
+    for (FunctionKey* entry = tables.keys; entry != tables.keys_end; ++entry)
+        if (FunctionKey* key = used(*entry))
+            while (key->trampolines != nullptr) unbind(*key->trampolines);
     (tables.previous != nullptr ? tables.previous->next : first_) = tables.next;
     if (tables.next != nullptr) tables.next->previous = tables.previous;
     abandon_targets_in(tables);
@@ -187,8 +203,9 @@ void Registry::abandon_targets_in(const Tables& leaving) noexcept {
     const AddressRange range = range_of(leaving);
     begin_update();
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        for (FunctionKey* key = tables->keys; key != tables->keys_end; ++key) {
-            if (key->owner != this || !range.contains(Address::of(key->target))) continue;
+        for (FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry) {
+            FunctionKey* key = used(*entry);
+            if (key == nullptr || key->owner != this || !range.contains(Address::of(key->target))) continue;
             const bool default_leaves = range.contains(Address::of(key->default_target));
             void* target = default_leaves ? key->null_target : key->default_target;
             if (target == nullptr) continue;

@@ -38,8 +38,8 @@ public:
     void for_each_function(Visit&& visit) {
         const Hold hold(*this);
         for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next)
-            for (detail::FunctionKey* key = tables->keys; key != tables->keys_end; ++key)
-                if (key->abi == detail::abi_version && key->owner == this) visit(*key);
+            for (detail::FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry)
+                if (detail::FunctionKey* key = used(*entry); key != nullptr && key->owner == this) visit(*key);
     }
 
 private:
@@ -56,6 +56,7 @@ private:
 
     // registry.cpp: what comes and goes
     void start() noexcept;
+    detail::FunctionKey* used(detail::FunctionKey& entry) const noexcept;
     bool claim(detail::FunctionKey& key) noexcept;
     bool bind(detail::TrampolineRecord& record) noexcept;
     void unbind(detail::TrampolineRecord& record) noexcept;

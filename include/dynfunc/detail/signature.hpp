@@ -15,7 +15,8 @@ inline constexpr bool can_be_value_initialised =
 // Primary template: anything that is not a plain function type.
 template <class Sig>
 struct Signature {
-    static_assert(std::is_function_v<Sig>,
+    static constexpr bool is_supported = false, returns_void = false, allows_null = false;
+    static_assert(!std::is_same_v<Sig, Sig>,
                   "dynfunc: the signature is a function type such as int(double, const char*); it may be noexcept or end in "
                   "'...', but it is no pointer, no member function and carries no & or const after the parameters");
 };
@@ -25,6 +26,7 @@ struct Signature {
 #define DYNFUNC_DETAIL_SIGNATURE(ELLIPSIS, NOEXCEPT)                                       \
     template <class R, class... A>                                                                        \
     struct Signature<R(A... ELLIPSIS) NOEXCEPT> {                                                         \
+        static constexpr bool is_supported = true;                                                       \
         static constexpr bool returns_void = std::is_void_v<R>;                                           \
         static constexpr bool allows_null = can_be_value_initialised<R>;                                  \
         static R null_target(A... ELLIPSIS) NOEXCEPT                                                 \

@@ -68,6 +68,7 @@ struct alignas(128) BasicFunctionKey {   // own cache lines; size = alignment, s
     TrampolineRecord* trampolines;
     const void* owner;               // the copy of the library that serves this key
     Tables* tables;                  // the DSO that defined it, once that is registered
+    void* self;                      // where its name leads: elsewhere if the linker copied the key into the program
 };
 
 struct FunctionKey : BasicFunctionKey<void*> {};
