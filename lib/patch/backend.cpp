@@ -19,7 +19,7 @@ alignas(ProcessMemoryWriting) std::byte process_memory_storage[sizeof(ProcessMem
 alignas(MemoryFileWriting) std::byte memory_file_storage[sizeof(MemoryFileWriting)];
 
 constexpr const char* not_executed_process_memory = "/proc/self/mem: what is written there is not what runs";
-constexpr const char* not_executed_memory_file = "memfd_create: what is written there is not what runs";
+constexpr const char* not_executed_memory_file = "memory file: what is written there is not what runs";
 
 // Patches the probe site to its second target and back, and calls it after each step.
 std::optional<Refusal> try_writing(TextWriting& writing, const char* facility, const char* not_executed) noexcept {
@@ -74,7 +74,7 @@ public:
         if (only_process_memory)
             refuse("DYNFUNC_TEXT_WRITER=process_memory allows no other writer", 0);
         else if (auto* writing = new (memory_file_storage) MemoryFileWriting;
-                 accept(try_writing(*writing, "memfd_create", not_executed_memory_file)))
+                 accept(try_writing(*writing, "memory file", not_executed_memory_file)))
             return result(Form::patched, writing);
         return result(Form::slot, nullptr);
     }

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "child.hpp"
-#include "sanitizer.hpp"
+#include "surroundings.hpp"
 
 namespace dynfunc {
 namespace {

@@ -18,7 +18,7 @@
 
 #include "child.hpp"
 #include "near_copies.hpp"
-#include "sanitizer.hpp"
+#include "surroundings.hpp"
 
 namespace dynfunc {
 namespace {

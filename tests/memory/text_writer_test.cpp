@@ -14,7 +14,7 @@
 #include "address_space.hpp"
 #include "child.hpp"
 #include "os.hpp"
-#include "sanitizer.hpp"
+#include "surroundings.hpp"
 
 namespace dynfunc {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "address_space.hpp"
-#include "sanitizer.hpp"
+#include "surroundings.hpp"
 
 namespace {
 

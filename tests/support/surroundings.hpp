@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which sanitizer this test was compiled with: they install signal handlers, instrument code and cannot follow a raw clone.
+// What a test runs under. Sanitizers install signal handlers, instrument code and cannot follow a raw clone; a user-mode
+// emulator (-DDYNFUNC_TEST_EMULATED) has handlers and locks of its own in the process, and no seccomp for it.
 #pragma once
 
 namespace dynfunc::test {
@@ -23,5 +24,11 @@ inline constexpr bool address_sanitizer = false;
 #endif
 
 #undef DYNFUNC_TEST_FEATURE
+
+#if defined(DYNFUNC_TEST_EMULATED)
+inline constexpr bool emulated = true;
+#else
+inline constexpr bool emulated = false;
+#endif
 
 }  // namespace dynfunc::test

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Installs the library to a temporary place and builds main.cpp against it as a user would; runs it; checks what it prints.
+
+    consumer.py WAY... --source-root DIR --build-root DIR --compiler CMD [--generic]
+
+WAY: pkg-config, cmake (both with the shared and the static library) or subproject (Meson builds the library from source).
+The library is installed below a DESTDIR, so everything found there has been moved since it was configured.
+Exit status: 0 all good, 1 something failed, 77 a program that a way needs is missing.
+"""
+import argparse
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+EXPECTED = 'int(int) shop::final_price: 200, then 180\n'
+NEEDS = {'pkg-config': ['pkg-config'], 'cmake': ['cmake'], 'subproject': []}
+
+
+class Failed(Exception):
+    pass
+
+
+def run(*command, env=None):
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors='replace',
+                          env=os.environ | (env or {}))
+    if done.returncode != 0:
+        raise Failed(f'{shlex.join(command)}\nended with status {done.returncode}\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+def check_program(program, shared, env=None):
+    printed = run(program, env=env)
+    if printed != EXPECTED:
+        raise Failed(f'{program} printed {printed!r}, expected {EXPECTED!r}')
+    needs_library = 'libdynfunc.so' in run('readelf', '-dW', program)
+    if needs_library != shared:
+        raise Failed(f'{program} was to be linked with the {"shared" if shared else "static"} library and is not')
+
+
+def install(arguments, folder):
+    run(*arguments.meson, 'install', '-C', arguments.build_root, '--no-rebuild', '--quiet', '--destdir', folder)
+    found = sorted(folder.rglob('dynfunc.pc'))
+    if len(found) != 1:
+        raise Failed(f'the installed tree has {len(found)} files dynfunc.pc: {found}')
+    libraries = found[0].parent.parent
+    for name in ('libdynfunc.so', 'libdynfunc.so.0', 'libdynfunc.a'):
+        if not (libraries / name).exists():
+            raise Failed(f'{name} was not installed beside {found[0]}')
+    prefix = next(folder.rglob('dynfunc.hpp')).parent.parent.parent
+    for line in run('nm', '-DC', '--defined-only', libraries / 'libdynfunc.so').splitlines():
+        if 'dynfunc' not in line:
+            raise Failed(f'libdynfunc.so exports what is not its own: {line}')
+    for header in sorted((arguments.source_root / 'include/dynfunc').rglob('*.hpp')):
+        relative = header.relative_to(arguments.source_root / 'include')
+        if not (prefix / 'include' / relative).exists():
+            raise Failed(f'{relative} was not installed')
+    return prefix, libraries
+
+
+def with_pkg_config(arguments, folder):
+    prefix, libraries = install(arguments, folder / 'installed')
+    search = {'PKG_CONFIG_PATH': str(libraries / 'pkgconfig')}
+    moved = f'--define-variable=prefix={prefix}'
+    flags = run('pkg-config', moved, '--cflags', 'dynfunc', env=search).split()
+    compile_it = [*shlex.split(arguments.compiler), '-std=c++23', '-O2', *flags, HERE / 'main.cpp', '-o']
+    run(*compile_it, folder / 'shared', *run('pkg-config', moved, '--libs', 'dynfunc', env=search).split())
+    check_program(folder / 'shared', True, {'LD_LIBRARY_PATH': str(libraries)})
+    static = run('pkg-config', moved, '--static', '--libs', 'dynfunc', env=search).split()
+    run(*compile_it, folder / 'static', '-Wl,-Bstatic', *static, '-Wl,-Bdynamic')
+    check_program(folder / 'static', False)
+
+
+def with_cmake(arguments, folder):
+    prefix, _ = install(arguments, folder / 'installed')
+    for shared in (True, False):
+        build = folder / ('shared' if shared else 'static')
+        run('cmake', '-S', HERE / 'cmake', '-B', build, f'-DCMAKE_PREFIX_PATH={prefix}', '-DCMAKE_BUILD_TYPE=Release',
+            f'-DBUILD_SHARED_LIBS={"ON" if shared else "OFF"}', f'-DCMAKE_CXX_COMPILER={shlex.split(arguments.compiler)[-1]}')
+        run('cmake', '--build', build)
+        check_program(build / 'consumer', shared)
+    try:
+        run('cmake', '-S', HERE / 'cmake', '-B', folder / 'none', f'-DCMAKE_PREFIX_PATH={folder / "nothing"}',
+            '-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF', '-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF')
+    except Failed:
+        return
+    raise Failed('find_package(dynfunc) found something where nothing is installed: this test would not notice a broken package')
+
+
+def with_subproject(arguments, folder):
+    project = folder / 'project'
+    (project / 'subprojects').mkdir(parents=True)
+    shutil.copy(HERE / 'meson/meson.build', project)
+    shutil.copy(HERE / 'main.cpp', project)
+    (project / 'subprojects/dynfunc').symlink_to(arguments.source_root)
+    options = ['-Ddynfunc:dynfunc_backend=generic'] if arguments.generic else []
+    run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *options, folder / 'build', project,
+        env={'CXX': arguments.compiler})
+    run(*arguments.meson, 'compile', '-C', folder / 'build', 'consumer')
+    check_program(folder / 'build/consumer', False)
+
+
+WAYS = {'pkg-config': with_pkg_config, 'cmake': with_cmake, 'subproject': with_subproject}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('ways', nargs='+', choices=WAYS)
+    parser.add_argument('--source-root', required=True, type=pathlib.Path)
+    parser.add_argument('--build-root', required=True, type=pathlib.Path)
+    parser.add_argument('--compiler', required=True)
+    parser.add_argument('--meson', type=shlex.split, default=['meson'])
+    parser.add_argument('--generic', action='store_true')
+    arguments = parser.parse_args()
+    arguments.source_root = arguments.source_root.resolve()
+
+    result = 0
+    for way in arguments.ways:
+        missing = [program for program in NEEDS[way] if shutil.which(program) is None]
+        if missing:
+            print(f'{way}: skipped, {" ".join(missing)} is not installed')
+            result = result or 77
+            continue
+        with tempfile.TemporaryDirectory(prefix='dynfunc-consumer-') as folder:
+            try:
+                WAYS[way](arguments, pathlib.Path(folder))
+                print(f'{way}: good')
+            except Failed as failure:
+                print(f'{way}: {failure}')
+                result = 1
+    return result
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// A refusal that nobody reads.
+// expect: ignoring return value
+// expect: nodiscard
+#include <dynfunc/dynfunc.hpp>
+
+static int one(int x) { return x + 1; }
+
+DYNFUNC(step, int(int), &one);
+
+int main() { step.retarget(&one); }
