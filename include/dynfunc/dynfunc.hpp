@@ -26,7 +26,7 @@
 // DYNFUNC_GUARD_DSO) leaves by dlclose(), every function that still points into it goes back to its default target.
 // An object that does not use the library cannot be noticed; retarget away from it first, as with any function pointer.
 //
-// Limits: not inside functions and unnamed namespaces (a static_assert says so). A signature with a comma outside parentheses
+// Limits: not inside functions and unnamed namespaces, nor with their types in the signature (a static_assert says so). A signature with a comma outside parentheses
 // needs a type alias. One copy of the library serves a function: link the shared library if several shared objects use it.
 #pragma once
 
@@ -102,8 +102,9 @@ public:
     // Makes `crc(bytes)` a direct call, with the arguments passed once. Do not keep the pointer: with trampolines it goes on to
     // reach the current target, but in a generic build it is the target of this moment.
     operator Pointer() const noexcept {
-        static_assert(!detail::in_unnamed_namespace<Tag>,
-                      "dynfunc: a dynamic function cannot stand in an unnamed namespace: give the namespace a name");
+        static_assert(!detail::mentions_unnamed_namespace<Tag, Sig>(),
+                      "dynfunc: a dynamic function, or a type in its signature, cannot stand in an unnamed namespace: give the "
+                      "namespace a name");
         return detail::Site<Tag, Sig>::call_address();
     }
 

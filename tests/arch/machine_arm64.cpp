@@ -38,8 +38,12 @@ std::vector<Decoded> decode(std::span<const std::byte> code, Address at) {
 
 const Mnemonics mnemonics{.call = "bl", .jump = "b", .nop = "nop", .ret = "ret", .padding = ""};
 
-const Capabilities expected_capabilities{
-    .patches_text = true, .site_bytes = 4, .word_bytes = 4, .reach_back = -0x800'0000, .reach_ahead = 0x7ff'fffc};
+const Capabilities expected_capabilities{.patches_text = true,
+                                         .site_bytes = 4,
+                                         .word_bytes = 4,
+                                         .swaps_return = false,
+                                         .reach_back = -0x800'0000,
+                                         .reach_ahead = 0x7ff'fffc};
 const std::ptrdiff_t target_step = 4;
 
 const std::vector<Sample> samples{

@@ -29,8 +29,12 @@ std::vector<Decoded> decode(std::span<const std::byte> code, Address at) {
 
 const Mnemonics mnemonics{.call = "call", .jump = "jmp", .nop = "nop", .ret = "ret", .padding = "int3"};
 
-const Capabilities expected_capabilities{
-    .patches_text = true, .site_bytes = 5, .word_bytes = 8, .reach_back = -0x7fff'fffb, .reach_ahead = 0x8000'0004};
+const Capabilities expected_capabilities{.patches_text = true,
+                                         .site_bytes = 5,
+                                         .word_bytes = 8,
+                                         .swaps_return = true,
+                                         .reach_back = -0x7fff'fffb,
+                                         .reach_ahead = 0x8000'0004};
 const std::ptrdiff_t target_step = 1;
 
 const std::vector<Sample> samples{

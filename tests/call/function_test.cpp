@@ -311,6 +311,24 @@ TEST(Introspect, TrampolinesHaveTheFormOfTheProcess) {
     EXPECT_EQ(info->trampolines.size(), DYNFUNC_GENERIC_SITES ? 0u : 1u);
 }
 
+#if !DYNFUNC_GENERIC_SITES
+// What unwinders and profilers need of a trampoline.
+extern "C" const void* _Unwind_Find_FDE(const void* code, void* bases);
+
+TEST(Trampoline, HasUnwindInformation) {
+    void* bases[3];
+    EXPECT_NE(_Unwind_Find_FDE(find_function("functions::one")->trampolines.at(0).code.as<const void*>(), bases), nullptr);
+}
+
+TEST(Trampoline, StaysOnAPageOfItsFile) {
+    if (capabilities().writer == TextWriter::memory_file) GTEST_SKIP() << "this writer exchanges the page";
+    retarget(one, &plus_two);
+    retarget(one, &plus_one);
+    EXPECT_NE(test::file_mapped_at(find_function("functions::one")->trampolines.at(0).code).find("function_test"),
+              std::string::npos);
+}
+#endif
+
 TEST(Capabilities, ALesserFormHasACause) {
     const Capabilities& found = capabilities();
     const bool best = found.form == Form::patched && found.writer == TextWriter::process_memory;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A dynamic function in an unnamed namespace.
-// expect: dynfunc: a dynamic function cannot stand in an unnamed namespace
+// expect: cannot stand in an unnamed namespace
 #include <dynfunc/dynfunc.hpp>
 
 static int one(int x) { return x + 1; }

@@ -20,6 +20,20 @@ std::string writable_code() {
     return found;
 }
 
+std::string file_mapped_at(Address at) {
+    std::ifstream maps("/proc/self/maps");
+    std::string line;
+    while (std::getline(maps, line)) {
+        std::istringstream fields(line);
+        std::uintptr_t begin = 0, end = 0;
+        char dash = 0;
+        std::string rights, offset, device, inode, file;
+        fields >> std::hex >> begin >> dash >> end >> rights >> offset >> device >> inode >> file;
+        if (AddressRange{Address{begin}, Address{end}}.contains(at)) return file;
+    }
+    return {};
+}
+
 std::size_t count_mappings() {
     std::ifstream maps("/proc/self/maps");
     std::string line;

@@ -2,8 +2,10 @@
 // What tests assert about the whole process.
 #pragma once
 
-#include <csignal>
+#include <dynfunc/address.hpp>
+
 #include <array>
+#include <csignal>
 #include <cstddef>
 #include <string>
 
@@ -11,6 +13,9 @@ namespace dynfunc::test {
 
 // The lines of /proc/self/maps that are writable and executable at once; empty if all is well.
 std::string writable_code();
+
+// The file behind the mapping that holds `at`; empty if there is none.
+std::string file_mapped_at(Address at);
 
 // How many mappings and how many open descriptors the process has.
 std::size_t count_mappings();

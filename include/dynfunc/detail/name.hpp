@@ -19,10 +19,13 @@ consteval std::string_view qualified_name() {
     return text.substr(0, text.find(tag_suffix));
 }
 
-// Two files may each have an unnamed namespace with a function of the same name, but their trampolines would share one symbol.
-template <class Tag>
-inline constexpr bool in_unnamed_namespace = qualified_name<Tag>().find("{anonymous}") != std::string_view::npos ||
-                                             qualified_name<Tag>().find("(anonymous namespace)") != std::string_view::npos;
+// Two files may each have an unnamed namespace with a function or a type of the same name, but their trampolines would share
+// one symbol.
+template <class... T>
+consteval bool mentions_unnamed_namespace() {
+    const std::string_view text = __PRETTY_FUNCTION__;
+    return text.find("{anonymous}") != std::string_view::npos || text.find("(anonymous namespace)") != std::string_view::npos;
+}
 
 template <class Tag>
 struct DYNFUNC_HIDDEN Name {

@@ -29,10 +29,11 @@ void check_files() {
     CHECK(other_file_template(1) == 106);
     CHECK(shared_step.target() == &add_5);
 
-    int (*const kept)(int) = shared_step;  // a pointer that is kept reaches the target of the moment
+    int (*const kept)(int) = shared_step;  // of a trampoline: reaches the target of the moment; else: of the target
     CHECK(kept(1) == 6);
     CHECK(shared_step.retarget(&times_4));
-    CHECK(kept(1) == 4);
+    CHECK(shared_step(1) == 4);
+    CHECK(kept(1) == (DYNFUNC_GENERIC_SITES ? 6 : 4));
 
     CHECK(left::same_name(2) == 3);
     CHECK(right::same_name(2) == 6);
