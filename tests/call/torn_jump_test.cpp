@@ -52,7 +52,7 @@ std::array<std::byte, 8> jump(Address from, Address to) {
 
 void store(Protocol protocol, std::byte* to, const std::array<std::byte, 8>& bytes) {
     if (protocol == Protocol::byte_by_byte) {
-        for (std::size_t i = 0; i < 5; ++i) __atomic_store_n(to + i, bytes[i], __ATOMIC_RELAXED);
+        for (std::size_t i = 0; i < 5; ++i) *reinterpret_cast<volatile std::byte*>(to + i) = bytes[i];
         return;
     }
     std::uint64_t word;
