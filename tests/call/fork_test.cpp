@@ -3,6 +3,7 @@
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <array>
 #include <atomic>
@@ -42,7 +43,9 @@ protected:
     }
     static void tell(const std::array<int, 2>& pipe) { EXPECT_EQ(write(pipe[1], "", 1), 1); }
     static void hear(const std::array<int, 2>& pipe) {
+        pollfd wait{pipe[0], POLLIN, 0};
         char token;
+        ASSERT_EQ(poll(&wait, 1, 20'000), 1) << "the other process died";
         EXPECT_EQ(read(pipe[0], &token, 1), 1);
     }
     static constexpr const char* limit =
