@@ -34,10 +34,10 @@ struct Instruction {
 };
 
 struct Capabilities {
-    bool patches_text;         // false: the functions below encode nothing and the library only ever stores pointers
-    std::size_t site_bytes;    // size of an instruction at a site: 5 on x86, 4 on arm64
-    std::size_t word_bytes;    // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
-    bool swaps_return;           // a running jump may be replaced by a return and back, as it may be by another jump
+    bool patches_text;       // false: the functions below encode nothing and the library only ever stores pointers
+    std::size_t site_bytes;  // size of an instruction at a site: 5 on x86, 4 on arm64
+    std::size_t word_bytes;  // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    bool swaps_return;       // a running jump may be replaced by a return and back, as it may be by another jump
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
 };
 
@@ -57,7 +57,8 @@ const Capabilities& capabilities() noexcept;
 // Errors: out_of_reach (address = target); text_not_writable where patches_text is false.
 Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noexcept;
 
-// Whether `code` (word_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at `slot`.
+// Whether `code` (word_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at
+// `slot`.
 bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept;
 
 // Cache maintenance after `range` was written, before anybody is told: needed on machines whose instruction fetch does not see

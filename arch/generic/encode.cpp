@@ -5,7 +5,8 @@
 namespace dynfunc::arch::generic {
 namespace {
 
-constexpr Capabilities machine{.patches_text = false, .site_bytes = 0, .word_bytes = 0, .swaps_return = false, .reach_back = 0, .reach_ahead = 0};
+constexpr Capabilities machine{
+    .patches_text = false, .site_bytes = 0, .word_bytes = 0, .swaps_return = false, .reach_back = 0, .reach_ahead = 0};
 
 }  // namespace
 

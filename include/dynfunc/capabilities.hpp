@@ -43,7 +43,7 @@ struct Refusal {
 
 // Found once, when the first shared object that uses the library starts, by trying each form on code of the library's own.
 struct Capabilities {
-    Form form;                        // what near targets get
+    Form form;  // what near targets get
     TextWriter writer;
     std::span<const Refusal> refusals;  // empty if form and writer are the best there are; lives as long as the process
 

@@ -26,8 +26,9 @@
 // DYNFUNC_GUARD_DSO) leaves by dlclose(), every function that still points into it goes back to its default target.
 // An object that does not use the library cannot be noticed; retarget away from it first, as with any function pointer.
 //
-// Limits: not inside functions and unnamed namespaces, nor with their types in the signature (a static_assert says so). A signature with a comma outside parentheses
-// needs a type alias. One copy of the library serves a function: link the shared library if several shared objects use it.
+// Limits: not inside functions and unnamed namespaces, nor with their types in the signature (a static_assert says so). A
+// signature with a comma outside parentheses needs a type alias. One copy of the library serves a function: link the shared
+// library if several shared objects use it.
 #pragma once
 
 #include <initializer_list>
@@ -123,7 +124,7 @@ public:
 
     // A lambda without captures is a function and converts; anything with state cannot be the target of a jump.
     template <class F>
-        requires std::is_class_v<std::remove_cvref_t<F>>
+    requires std::is_class_v<std::remove_cvref_t<F>>
     [[nodiscard]] Result<void> retarget(F&& callable) noexcept {
         static_assert(std::is_convertible_v<F, Pointer>,
                       "dynfunc: the target must be a function of exactly this signature. A capturing lambda or another object "
@@ -132,8 +133,9 @@ public:
     }
 
     [[nodiscard]] Result<void> retarget(std::nullptr_t) noexcept {
-        static_assert(Signature::allows_null,
-                      "dynfunc: a null target needs a result that can be value-initialised (no reference, a default constructor)");
+        static_assert(
+            Signature::allows_null,
+            "dynfunc: a null target needs a result that can be value-initialised (no reference, a default constructor)");
         return retarget(static_cast<Pointer>(nullptr));
     }
 
@@ -145,9 +147,7 @@ public:
     }
 
     // An element for retarget_all().
-    [[nodiscard]] Retarget to(Pointer new_target) noexcept {
-        return Retarget(&key_, reinterpret_cast<void*>(new_target));
-    }
+    [[nodiscard]] Retarget to(Pointer new_target) noexcept { return Retarget(&key_, reinterpret_cast<void*>(new_target)); }
 
 private:
     static consteval Pointer null_target() {
@@ -186,16 +186,18 @@ private:
     DYNFUNC_DEFINE_STATIC(name, signature, default_target)
 
 // The same for a static member: the declaration inside the class (any access), the definition outside, with its class:
-//     class Codec { DYNFUNC_DECLARE_STATIC(decode, int(int)); };          DYNFUNC_DEFINE_STATIC(Codec::decode, int(int), &slow);
+//     class Codec { DYNFUNC_DECLARE_STATIC(decode, int(int)); };          DYNFUNC_DEFINE_STATIC(Codec::decode, int(int),
+//     &slow);
 #define DYNFUNC_DECLARE_STATIC(name, ...)                             \
     struct name##_dynfunc_tag;                                        \
     static ::dynfunc::Function<name##_dynfunc_tag, __VA_ARGS__> name; \
     friend ::dynfunc::detail::KeyConstant<&name> dynfunc_key_of(name##_dynfunc_tag*)
 
-#define DYNFUNC_DEFINE_STATIC(name, signature, default_target)                                             \
-    [[gnu::used, gnu::retain, gnu::section("dynfunc_keys")]] constinit ::dynfunc::Function<                 \
-        name##_dynfunc_tag, signature> name{default_target, __FILE__, __LINE__, #signature}
+#define DYNFUNC_DEFINE_STATIC(name, signature, default_target)                                                            \
+    [[gnu::used, gnu::retain, gnu::section("dynfunc_keys")]] constinit ::dynfunc::Function<name##_dynfunc_tag, signature> \
+        name {                                                                                                            \
+        default_target, __FILE__, __LINE__, #signature                                                                    \
+    }
 
 // In one file of a plug-in that has no dynamic function of its own but serves targets: has the plug-in noticed when it leaves.
-#define DYNFUNC_GUARD_DSO() \
-    [[gnu::used]] static void (*const dynfunc_guard_dso)() = &::dynfunc::detail::emit_registrar
+#define DYNFUNC_GUARD_DSO() [[gnu::used]] static void (*const dynfunc_guard_dso)() = &::dynfunc::detail::emit_registrar

@@ -29,9 +29,9 @@ struct FunctionInfo {
     std::string signature;  // as written at its definition
     std::string file;
     unsigned line;
-    Address target;         // null if it was set to null
-    Address default_target; // null if it was declared so
-    Form form;              // of its slowest trampoline; capabilities().form where it has none
+    Address target;          // null if it was set to null
+    Address default_target;  // null if it was declared so
+    Form form;               // of its slowest trampoline; capabilities().form where it has none
     std::vector<TrampolineInfo> trampolines;
 };
 

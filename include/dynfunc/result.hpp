@@ -19,15 +19,15 @@
 namespace dynfunc {
 
 enum class Errc : std::uint8_t {
-    out_of_reach,         // the instruction cannot encode a branch that far
-    bytes_changed,        // foreign bytes stand where our instruction should be (a debugger's breakpoint, another patcher)
-    no_null_target,       // a null target needs a result that can be value-initialised
-    foreign_function,     // the function belongs to another copy or version of this library, or to none
-    empty_batch,          // a batch without elements
-    duplicate_in_batch,   // the same function twice in one batch
-    out_of_memory,        // no memory, or no room for another mapping
-    text_not_writable,    // the system refuses every way to write this code
-    sync_failed,          // the system refuses to make running cores see new code
+    out_of_reach,        // the instruction cannot encode a branch that far
+    bytes_changed,       // foreign bytes stand where our instruction should be (a debugger's breakpoint, another patcher)
+    no_null_target,      // a null target needs a result that can be value-initialised
+    foreign_function,    // the function belongs to another copy or version of this library, or to none
+    empty_batch,         // a batch without elements
+    duplicate_in_batch,  // the same function twice in one batch
+    out_of_memory,       // no memory, or no room for another mapping
+    text_not_writable,   // the system refuses every way to write this code
+    sync_failed,         // the system refuses to make running cores see new code
 };
 
 struct Error {

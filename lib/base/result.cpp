@@ -9,15 +9,24 @@ namespace {
 
 const char* cause(Errc code) noexcept {
     switch (code) {
-        case Errc::out_of_reach: return "the target is out of reach of a direct branch";
-        case Errc::bytes_changed: return "foreign bytes stand where the library's instruction should be";
-        case Errc::no_null_target: return "a null target needs a result that can be value-initialised";
-        case Errc::foreign_function: return "the function belongs to another copy or version of the library, or to none";
-        case Errc::empty_batch: return "the batch is empty";
-        case Errc::duplicate_in_batch: return "the same function stands twice in the batch";
-        case Errc::out_of_memory: return "out of memory or of memory mappings";
-        case Errc::text_not_writable: return "the system refuses to let this code be written";
-        case Errc::sync_failed: return "the system refuses to synchronise running cores with changed code";
+        case Errc::out_of_reach:
+            return "the target is out of reach of a direct branch";
+        case Errc::bytes_changed:
+            return "foreign bytes stand where the library's instruction should be";
+        case Errc::no_null_target:
+            return "a null target needs a result that can be value-initialised";
+        case Errc::foreign_function:
+            return "the function belongs to another copy or version of the library, or to none";
+        case Errc::empty_batch:
+            return "the batch is empty";
+        case Errc::duplicate_in_batch:
+            return "the same function stands twice in the batch";
+        case Errc::out_of_memory:
+            return "out of memory or of memory mappings";
+        case Errc::text_not_writable:
+            return "the system refuses to let this code be written";
+        case Errc::sync_failed:
+            return "the system refuses to synchronise running cores with changed code";
     }
     return "unknown error";
 }

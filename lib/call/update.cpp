@@ -23,7 +23,9 @@ using detail::TrampolineState;
 // Trampolines lie side by side, and everything between two of them is the library's own.
 constexpr std::size_t trampoline_gap = 512;
 
-bool is_linked_only(TrampolineState state) noexcept { return state == TrampolineState::unbound || state == TrampolineState::asks_key; }
+bool is_linked_only(TrampolineState state) noexcept {
+    return state == TrampolineState::unbound || state == TrampolineState::asks_key;
+}
 
 }  // namespace
 
@@ -64,7 +66,8 @@ Result<void> Registry::collect(std::span<const Retarget> batch) noexcept {
 
 Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const noexcept {
     const auto state = static_cast<TrampolineState>(record.state);
-    const bool may_patch = state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
+    const bool may_patch =
+        state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
     if (backend().writing == nullptr || !may_patch) return {&record, state, record.current};
     const auto* key = static_cast<const FunctionKey*>(*record.key);
     // Otherwise the null target is jumped to, as any other: it returns by itself.

@@ -20,13 +20,20 @@ struct StateText {
 
 StateText describe(TrampolineState state) noexcept {
     switch (state) {
-        case TrampolineState::unbound: return {Form::pointer, "its key belongs to another copy or version of the library"};
-        case TrampolineState::asks_key: return {Form::pointer, "this process is to write nothing but keys"};
-        case TrampolineState::slot: return {Form::slot, "this process cannot patch code, or is not to"};
-        case TrampolineState::slot_far: return {Form::slot, "the target is out of reach of a direct jump"};
-        case TrampolineState::slot_foreign: return {Form::slot, "foreign bytes stood in the trampoline"};
-        case TrampolineState::slot_refused: return {Form::slot, "the trampoline could not be written when its object was loaded"};
-        case TrampolineState::patched: return {Form::patched, ""};
+        case TrampolineState::unbound:
+            return {Form::pointer, "its key belongs to another copy or version of the library"};
+        case TrampolineState::asks_key:
+            return {Form::pointer, "this process is to write nothing but keys"};
+        case TrampolineState::slot:
+            return {Form::slot, "this process cannot patch code, or is not to"};
+        case TrampolineState::slot_far:
+            return {Form::slot, "the target is out of reach of a direct jump"};
+        case TrampolineState::slot_foreign:
+            return {Form::slot, "foreign bytes stood in the trampoline"};
+        case TrampolineState::slot_refused:
+            return {Form::slot, "the trampoline could not be written when its object was loaded"};
+        case TrampolineState::patched:
+            return {Form::patched, ""};
     }
     return {Form::pointer, "unknown"};
 }
@@ -53,18 +60,24 @@ FunctionInfo describe(const detail::FunctionKey& key) {
 
 const char* to_string(Form form) noexcept {
     switch (form) {
-        case Form::patched: return "patched";
-        case Form::slot: return "slot";
-        case Form::pointer: return "pointer";
+        case Form::patched:
+            return "patched";
+        case Form::slot:
+            return "slot";
+        case Form::pointer:
+            return "pointer";
     }
     return "unknown";
 }
 
 const char* to_string(TextWriter writer) noexcept {
     switch (writer) {
-        case TextWriter::none: return "none";
-        case TextWriter::process_memory: return "process_memory";
-        case TextWriter::memory_file: return "memory_file";
+        case TextWriter::none:
+            return "none";
+        case TextWriter::process_memory:
+            return "process_memory";
+        case TextWriter::memory_file:
+            return "memory_file";
     }
     return "unknown";
 }

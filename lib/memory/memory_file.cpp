@@ -48,8 +48,8 @@ Result<void> MemoryFileWriting::replace_page(Address page) noexcept {
         const std::size_t size = os::page_size();
         // The bare system call: the thread sanitizer's mmap() wants to mark the page as new and faults, because it keeps
         // no record of text. Every argument as wide as a register: of a narrower one the kernel would read half by chance.
-        done = write_all(file, page, size) &&
-               syscall(SYS_mmap, page.value, size, long{PROT_READ | PROT_EXEC}, long{MAP_SHARED | MAP_FIXED}, long{file}, 0L) != -1;
+        done = write_all(file, page, size) && syscall(SYS_mmap, page.value, size, long{PROT_READ | PROT_EXEC},
+                                                      long{MAP_SHARED | MAP_FIXED}, long{file}, 0L) != -1;
         const int saved = errno;
         close(file);
         errno = saved;

@@ -17,9 +17,7 @@ Error refused(Address at) noexcept { return {.code = Errc::text_not_writable, .a
 
 }  // namespace
 
-bool ProcessMemoryWriting::is_ours() const noexcept {
-    return descriptor_ >= 0 && lseek(descriptor_, 0, SEEK_CUR) == mark;
-}
+bool ProcessMemoryWriting::is_ours() const noexcept { return descriptor_ >= 0 && lseek(descriptor_, 0, SEEK_CUR) == mark; }
 
 Result<void> ProcessMemoryWriting::open_memory() noexcept {
     descriptor_ = open("/proc/self/mem", O_RDWR | O_CLOEXEC);

@@ -33,7 +33,8 @@ public:
     virtual Result<void> write(Address at, std::span<const std::byte> bytes) noexcept = 0;
     // The pages of `range` are about to be unmapped by someone else.
     virtual void forget(AddressRange range) noexcept = 0;
-    // In the only thread of a child process. Afterwards no write reaches the parent's code, and none of the parent's the child's.
+    // In the only thread of a child process. Afterwards no write reaches the parent's code, and none of the parent's the
+    // child's.
     virtual Result<void> adopt_in_child() noexcept = 0;
 
 protected:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <dynfunc/grace_period.hpp>
 #include <gtest/gtest.h>
+#include <dynfunc/grace_period.hpp>
 
 #include <pthread.h>
 
@@ -93,7 +93,8 @@ TEST(ReadSection, Nests) {
 TEST(ReadSection, EndedThreadsHoldNothingUp) {
     for (int round = 0; round < 3; ++round) {
         std::vector<std::thread> threads;
-        for (int i = 0; i < 100; ++i) threads.emplace_back([] { const ReadSection section; });  // more than one chunk of readers
+        for (int i = 0; i < 100; ++i)
+            threads.emplace_back([] { const ReadSection section; });  // more than one chunk of readers
         for (auto& thread : threads) thread.join();
         synchronize();
     }
@@ -115,7 +116,8 @@ void section_in_handler(int) {
 }
 
 TEST(ReadSection, MayBeOpenedByASignalHandlerAtAnyInstruction) {
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = section_in_handler;
     ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
     std::atomic<bool> stop{false};

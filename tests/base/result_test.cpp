@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <dynfunc/result.hpp>
 #include <gtest/gtest.h>
+#include <dynfunc/result.hpp>
 
 #include <cerrno>
 

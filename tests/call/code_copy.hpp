@@ -2,8 +2,8 @@
 // A small function, copied to a chosen place.
 #pragma once
 
-#include <dynfunc/address.hpp>
 #include <sys/mman.h>
+#include <dynfunc/address.hpp>
 
 #include <cstring>
 

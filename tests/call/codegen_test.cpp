@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What a call site compiles to, read back with Zydis: one `call rel32`, and no word about the library around it.
 #include <Zydis/Zydis.h>
+#include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include <vector>
 

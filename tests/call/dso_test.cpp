@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Shared objects that come and go with live dynamic functions. DYNFUNC_TEST_PLUGIN names the plug-in.
 #include <dlfcn.h>
+#include <gtest/gtest.h>
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include <atomic>
 #include <thread>

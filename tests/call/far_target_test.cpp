@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Targets that no direct jump reaches.
+#include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include "code_copy.hpp"
 

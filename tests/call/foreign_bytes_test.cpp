@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What happens when somebody else writes to a trampoline: a debugger's breakpoint, another patcher.
+#include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include "os.hpp"
 #include "text_writer.hpp"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Parent and child after fork() and after a raw clone: neither's retargets reach the other, while threads of the parent go on.
-#include <dynfunc/dynfunc.hpp>
-#include <dynfunc/introspect.hpp>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <dynfunc/dynfunc.hpp>
+#include <dynfunc/introspect.hpp>
 
 #include <array>
 #include <atomic>
@@ -50,9 +50,7 @@ protected:
     }
     static constexpr const char* limit =
         "the documented limit of the memory-file writer: a raw clone shares its pages until the child's first update";
-    static bool pages_stay_shared() {
-        return GetParam() == by_raw_clone && capabilities().writer == TextWriter::memory_file;
-    }
+    static bool pages_stay_shared() { return GetParam() == by_raw_clone && capabilities().writer == TextWriter::memory_file; }
     static inline std::array<int, 2> to_child_, to_parent_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include <array>
 #include <atomic>
@@ -54,8 +54,8 @@ std::unique_ptr<int> twice(std::unique_ptr<int> p) {
 }
 int sixteen(int a, double b, char c, long d, float e, short f, unsigned g, long double h, int i, int j, int k, double l, int m,
             int n, int o, long double p) {
-    return static_cast<int>(a + b + c + static_cast<double>(d) + e + f + g + static_cast<double>(h) + i + j + k + l + m + n + o +
-                            static_cast<double>(p));
+    return static_cast<int>(a + b + c + static_cast<double>(d) + e + f + g + static_cast<double>(h) + i + j + k + l + m + n +
+                            o + static_cast<double>(p));
 }
 int& first_of(std::vector<int>& v) { return v[0]; }
 int sum(int count, ...) {
@@ -66,13 +66,16 @@ int sum(int count, ...) {
     va_end(rest);
     return total;
 }
-double average(double a, float b, long double c) noexcept { return static_cast<double>((a + static_cast<double>(b) + static_cast<double>(c)) / 3); }
+double average(double a, float b, long double c) noexcept {
+    return static_cast<double>((a + static_cast<double>(b) + static_cast<double>(c)) / 3);
+}
 [[noreturn]] int thrower(int x) { throw std::to_string(x); }
 
 DYNFUNC(none, int(), [] { return 42; });
 DYNFUNC(large, Large(Large, const char*), &tag);
 DYNFUNC(moved, std::unique_ptr<int>(std::unique_ptr<int>), &twice);
-DYNFUNC(many, int(int, double, char, long, float, short, unsigned, long double, int, int, int, double, int, int, int, long double),
+DYNFUNC(many,
+        int(int, double, char, long, float, short, unsigned, long double, int, int, int, double, int, int, int, long double),
         &sixteen);
 DYNFUNC(reference, int&(std::vector<int>&), &first_of);
 DYNFUNC(variadic, int(int, ...), &sum);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Threads call while others retarget, singly and in batches, and timer signals interrupt them all; each call must reach a target
-// that was published, and a call that begins after a retarget returned must reach that target or a later one.
+// Threads call while others retarget, singly and in batches, and timer signals interrupt them all; each call must reach a
+// target that was published, and a call that begins after a retarget returned must reach that target or a later one.
 //
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
-#include <dynfunc/dynfunc.hpp>
-#include <dynfunc/introspect.hpp>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/time.h>
+#include <dynfunc/dynfunc.hpp>
+#include <dynfunc/introspect.hpp>
 
 #include <array>
 #include <atomic>
@@ -43,7 +43,8 @@ std::chrono::milliseconds duration() {
     return std::chrono::milliseconds(seconds != nullptr ? static_cast<long>(1000 * std::atof(seconds)) : 10'000);
 }
 
-// The i-th retarget of a function leads to target i % copies. `begun` is written before the i-th call of retarget(), `done` after.
+// The i-th retarget of a function leads to target i % copies. `begun` is written before the i-th call of retarget(), `done`
+// after.
 struct Sequence {
     std::atomic<long> begun{0}, done{0};
 
@@ -115,8 +116,8 @@ void retarget_in_sequence(F& function, Sequence& sequence, const test::NearCopie
 
 void retarget_in_batches(const test::NearCopies& targets) {
     for (std::size_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
-        expect(retarget_all({shared0.to(targets[i]), shared1.to(targets[i + 3]), shared2.to(targets[i + 5]),
-                             shared3.to(targets[i + 6])}));
+        expect(retarget_all(
+            {shared0.to(targets[i]), shared1.to(targets[i + 3]), shared2.to(targets[i + 5]), shared3.to(targets[i + 6])}));
         expect(shared1.retarget(targets[i + 1]));
         batches.fetch_add(1, std::memory_order_relaxed);
     }
@@ -177,8 +178,8 @@ TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) 
     EXPECT_GT(transitions, 0) << "nobody called while targets changed: the run proves nothing";
 
     // The targets are about to go.
-    EXPECT_TRUE(retarget_all({single0.to(&start), single1.to(&start), shared0.to(&start), shared1.to(&start), shared2.to(&start),
-                              shared3.to(&start)}));
+    EXPECT_TRUE(retarget_all({single0.to(&start), single1.to(&start), shared0.to(&start), shared1.to(&start),
+                              shared2.to(&start), shared3.to(&start)}));
 }
 
 TEST(FunctionTorture, ControlACallThatSkipsATargetIsNoticed) {

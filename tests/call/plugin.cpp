@@ -16,8 +16,7 @@ bool retarget_host_to_plugin() { return host::function.retarget(&ten_times).has_
 // Runs before main's code sees the plug-in, and calls through trampolines that may not be announced yet.
 int in_constructor = host::function(1) + own(1);
 
-extern "C" [[gnu::visibility("default")]] const Interface plugin_interface{&call_own,    &call_host,      &retarget_own,
-                                                                           &ten_times,   &retarget_host_to_plugin,
-                                                                           &in_constructor};
+extern "C" [[gnu::visibility("default")]] const Interface plugin_interface{
+    &call_own, &call_host, &retarget_own, &ten_times, &retarget_host_to_plugin, &in_constructor};
 
 }  // namespace plugin

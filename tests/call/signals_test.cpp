@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Nothing in the library installs a signal handler: the kernel's own account of this process says so.
+#include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/introspect.hpp>
-#include <gtest/gtest.h>
 
 #include <fstream>
 #include <string>

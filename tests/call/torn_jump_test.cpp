@@ -5,10 +5,10 @@
 //     aligned word      e9 rel32 inside one aligned 8-byte word, one 8-byte store
 //     byte by byte      the five bytes of the same word, each by a store of its own
 //     across a line     one 8-byte store, but the jump lies across a cache line
-#include <dynfunc/address.hpp>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <dynfunc/address.hpp>
 
 #include <array>
 #include <atomic>

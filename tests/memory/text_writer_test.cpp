@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "text_writer.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>

@@ -5,7 +5,7 @@
 
 namespace {
 struct Local {};
-}
+}  // namespace
 
 static int take(Local) { return 1; }
 

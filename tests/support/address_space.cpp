@@ -58,7 +58,8 @@ int SignalDispositions::difference(const SignalDispositions& other) const {
     for (std::size_t signal = 1; signal < actions.size(); ++signal) {
         const auto &a = actions[signal], &b = other.actions[signal];
         constexpr int set_by_libc = 0x04000000;  // SA_RESTORER: no choice of anybody's
-        if (a.sa_handler != b.sa_handler || ((a.sa_flags ^ b.sa_flags) & ~set_by_libc) != 0 || std::memcmp(&a.sa_mask, &b.sa_mask, 8) != 0)
+        if (a.sa_handler != b.sa_handler || ((a.sa_flags ^ b.sa_flags) & ~set_by_libc) != 0 ||
+            std::memcmp(&a.sa_mask, &b.sa_mask, 8) != 0)
             return static_cast<int>(signal);
     }
     return 0;

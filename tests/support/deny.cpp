@@ -2,7 +2,8 @@
 // deny WHAT... -- PROGRAM ARGS...: runs a program to which the kernel refuses things (seccomp), to see what it makes of that.
 //     membarrier      EPERM
 //     memfd_create    EPERM
-//     proc            opening anything both readable and writable: EACCES. Among what the tests do that is /proc/self/mem alone.
+//     proc            opening anything both readable and writable: EACCES. Among what the tests do that is /proc/self/mem
+//     alone.
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -18,9 +19,7 @@
 
 namespace {
 
-constexpr sock_filter load(std::size_t offset) {
-    return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<__u32>(offset));
-}
+constexpr sock_filter load(std::size_t offset) { return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<__u32>(offset)); }
 
 void refuse_call(std::vector<sock_filter>& filter, int number, int error) {
     filter.push_back(load(offsetof(seccomp_data, nr)));

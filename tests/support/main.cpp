@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The main function of every suite: after each test it asserts what must hold whatever the test did.
-#include <dynfunc/capabilities.hpp>
 #include <gtest/gtest.h>
+#include <dynfunc/capabilities.hpp>
 
 #include <cstdio>
 
@@ -18,7 +18,8 @@ class Invariants : public testing::EmptyTestEventListener {
     void OnTestEnd(const testing::TestInfo&) override {
         EXPECT_EQ(dynfunc::test::writable_code(), "") << "a page is writable and executable";
         if (dynfunc::test::thread_sanitizer) return;  // it answers sigaction() itself
-        EXPECT_EQ(dynfunc::test::SignalDispositions::now().difference(dispositions_at_start), 0) << "a signal's disposition changed";
+        EXPECT_EQ(dynfunc::test::SignalDispositions::now().difference(dispositions_at_start), 0)
+            << "a signal's disposition changed";
     }
 };
 

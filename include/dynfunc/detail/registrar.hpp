@@ -18,9 +18,16 @@ DYNFUNC_HIDDEN extern dynfunc::detail::FunctionKey __stop_dynfunc_keys[];
 
 namespace dynfunc::detail {
 
-DYNFUNC_HIDDEN inline constinit Tables dso_tables{
-    abi_version, __start_dynfunc_records, __stop_dynfunc_records, __start_dynfunc_keys, __stop_dynfunc_keys, nullptr, nullptr, 0, 0,
-    nullptr};
+DYNFUNC_HIDDEN inline constinit Tables dso_tables{abi_version,
+                                                  __start_dynfunc_records,
+                                                  __stop_dynfunc_records,
+                                                  __start_dynfunc_keys,
+                                                  __stop_dynfunc_keys,
+                                                  nullptr,
+                                                  nullptr,
+                                                  0,
+                                                  0,
+                                                  nullptr};
 
 [[gnu::used]] DYNFUNC_HIDDEN inline void enter_this_dso() { enter_dso(dso_tables); }
 [[gnu::used]] DYNFUNC_HIDDEN inline void leave_this_dso() { leave_dso(dso_tables); }

@@ -9,8 +9,8 @@
 namespace dynfunc::detail {
 
 template <class R>
-inline constexpr bool can_be_value_initialised =
-    std::is_void_v<R> || (!std::is_reference_v<R> && std::is_default_constructible_v<R>);
+inline constexpr bool can_be_value_initialised = std::is_void_v<R> ||
+                                                 (!std::is_reference_v<R> && std::is_default_constructible_v<R>);
 
 // Primary template: anything that is not a plain function type.
 template <class Sig>
@@ -23,21 +23,17 @@ struct Signature {
 
 // `call` is declared here and defined by the assembly of the site header; hidden, so that every compiler reaches it by one
 // direct call. `null_target` is what a call does while the target is null: nothing, and a value-initialised result.
-#define DYNFUNC_DETAIL_SIGNATURE(ELLIPSIS, NOEXCEPT)                                       \
-    template <class R, class... A>                                                                        \
-    struct Signature<R(A... ELLIPSIS) NOEXCEPT> {                                                         \
-        static constexpr bool is_supported = true;                                                       \
-        static constexpr bool returns_void = std::is_void_v<R>;                                           \
-        static constexpr bool allows_null = can_be_value_initialised<R>;                                  \
-        static R null_target(A... ELLIPSIS) NOEXCEPT                                                 \
-            requires allows_null                                                                          \
-        {                                                                                                 \
-            return R();                                                                                   \
-        }                                                                                                 \
-        template <class Tag>                                                                              \
-        struct DYNFUNC_HIDDEN Trampoline {                                                                \
-            DYNFUNC_HIDDEN static R call(A... ELLIPSIS) NOEXCEPT;                                         \
-        };                                                                                                \
+#define DYNFUNC_DETAIL_SIGNATURE(ELLIPSIS, NOEXCEPT)                                      \
+    template <class R, class... A>                                                        \
+    struct Signature<R(A... ELLIPSIS) NOEXCEPT> {                                         \
+        static constexpr bool is_supported = true;                                        \
+        static constexpr bool returns_void = std::is_void_v<R>;                           \
+        static constexpr bool allows_null = can_be_value_initialised<R>;                  \
+        static R null_target(A... ELLIPSIS) NOEXCEPT requires allows_null { return R(); } \
+        template <class Tag>                                                              \
+        struct DYNFUNC_HIDDEN Trampoline {                                                \
+            DYNFUNC_HIDDEN static R call(A... ELLIPSIS) NOEXCEPT;                         \
+        };                                                                                \
     };
 #define DYNFUNC_DETAIL_NOTHING
 #define DYNFUNC_DETAIL_ELLIPSIS , ...

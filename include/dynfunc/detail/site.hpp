@@ -31,6 +31,20 @@ inline constexpr const void* key_address = decltype(dynfunc_key_of(static_cast<T
 
 }  // namespace dynfunc::detail
 
+// The data of a trampoline, the same on every machine: its slot, which starts at the stub, and its record. Stands in assembly
+// in which %c0 is the trampoline, %c1 the word with the key's address, %c2 the size of a record.
+#define DYNFUNC_DETAIL_SLOT_AND_RECORD                            \
+    ".pushsection dynfunc_slots,\"awG\",@progbits,%c0,comdat\n"   \
+    ".p2align 3\n"                                                \
+    ".Ldynfunc_slot%=:\n"                                         \
+    " .quad .Ldynfunc_stub%=\n"                                   \
+    ".popsection\n"                                               \
+    ".pushsection dynfunc_records,\"awG\",@progbits,%c0,comdat\n" \
+    ".p2align 3\n"                                                \
+    " .quad .Ldynfunc_slot%=, %c1, .Ldynfunc_code%=\n"            \
+    " .zero %c2-24\n"                                             \
+    ".popsection\n"
+
 #if DYNFUNC_GENERIC_SITES
 #include <dynfunc/detail/site_generic.hpp>
 #elif defined(__x86_64__)
@@ -40,3 +54,5 @@ inline constexpr const void* key_address = decltype(dynfunc_key_of(static_cast<T
 #else
 #include <dynfunc/detail/site_generic.hpp>
 #endif
+
+#undef DYNFUNC_DETAIL_SLOT_AND_RECORD

@@ -19,7 +19,8 @@
 #include <dynfunc/detail/site.hpp>
 
 #if defined(__ARM_FEATURE_BTI_DEFAULT)
-#error "dynfunc: -mbranch-protection=bti is not supported yet: the trampoline has no landing pad. Build with -Ddynfunc_backend=generic."
+#error \
+    "dynfunc: -mbranch-protection=bti is not supported yet: the trampoline has no landing pad. Build with -Ddynfunc_backend=generic."
 #endif
 
 namespace dynfunc::detail {
@@ -39,6 +40,7 @@ struct DYNFUNC_HIDDEN Site {
             ".hidden %c0\n"
             ".type %c0,%%function\n"
             "%c0:\n"
+            ".Ldynfunc_code%=:\n"
             ".cfi_startproc\n"
             " adrp x16, .Ldynfunc_slot%=\n"
             " ldr x16, [x16, :lo12:.Ldynfunc_slot%=]\n"
@@ -56,18 +58,7 @@ struct DYNFUNC_HIDDEN Site {
             " ldr x16, [x16]\n"
             " br x16\n"
             ".cfi_endproc\n"
-            ".popsection\n"
-            ".pushsection dynfunc_slots,\"awG\",@progbits,%c0,comdat\n"
-            ".p2align 3\n"
-            ".Ldynfunc_slot%=:\n"
-            " .quad .Ldynfunc_stub%=\n"
-            ".popsection\n"
-            ".pushsection dynfunc_records,\"awG\",@progbits,%c0,comdat\n"
-            ".p2align 3\n"
-            " .quad .Ldynfunc_slot%=, %c1, %c0\n"
-            " .zero %c2-24\n"
-            ".popsection\n"
-            ".endif" ::"S"(&Trampoline::call),
+            ".popsection\n" DYNFUNC_DETAIL_SLOT_AND_RECORD ".endif" ::"S"(&Trampoline::call),
             "S"(&key_word), "i"(sizeof(TrampolineRecord)));
     }
 

@@ -11,7 +11,8 @@ template <class Tag, class Sig>
 struct DYNFUNC_HIDDEN Site {
     static Sig* call_address() noexcept {
         const auto* key = static_cast<const BasicFunctionKey<void*>*>(key_address<Tag>);
-        // (A) pairs with the store of the target in Registry::publish_target: what was written before retarget() is seen by the target.
+        // (A) pairs with the store of the target in Registry::publish_target: what was written before retarget() is seen by the
+        // target.
         return reinterpret_cast<Sig*>(__atomic_load_n(&key->target, __ATOMIC_ACQUIRE));
     }
 };

@@ -62,18 +62,7 @@ struct DYNFUNC_HIDDEN Site {
             " mov %c1(%%rip),%%r11\n"
             " jmp *(%%r11)\n"
             ".cfi_endproc\n"
-            ".popsection\n"
-            ".pushsection dynfunc_slots,\"awG\",@progbits,%c0,comdat\n"
-            ".p2align 3\n"
-            ".Ldynfunc_slot%=:\n"
-            " .quad .Ldynfunc_stub%=\n"
-            ".popsection\n"
-            ".pushsection dynfunc_records,\"awG\",@progbits,%c0,comdat\n"
-            ".p2align 3\n"
-            " .quad .Ldynfunc_slot%=, %c1, .Ldynfunc_code%=\n"
-            " .zero %c2-24\n"
-            ".popsection\n"
-            ".endif" ::"i"(&Trampoline::call),
+            ".popsection\n" DYNFUNC_DETAIL_SLOT_AND_RECORD ".endif" ::"i"(&Trampoline::call),
             "i"(&key_word), "i"(sizeof(TrampolineRecord)));
     }
 

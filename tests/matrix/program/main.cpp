@@ -76,8 +76,8 @@ void check_linked_library() {
 bool listed(std::string_view name) { return dynfunc::find_function(name).has_value(); }
 
 void check_list() {
-    for (const char* name : {"shared_step", "left::same_name", "right::same_name", "Codec::decode", "Metre::sensor", "untouched",
-                             "linked_step", "count::p16", "kinds::move_only"}) {
+    for (const char* name : {"shared_step", "left::same_name", "right::same_name", "Codec::decode", "Metre::sensor",
+                             "untouched", "linked_step", "count::p16", "kinds::move_only"}) {
         const bool found = listed(name);
         if (!found) std::printf("%s is not listed\n", name);
         CHECK(found);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One dynamic function per kind of signature, each called through its default target, another target and, where it may be, null.
+// One dynamic function per kind of signature, each called through its default target, another target and, where it may be,
+// null.
 #include <cstdarg>
 #include <memory>
 #include <string>
@@ -67,11 +68,11 @@ namespace {
 
 double mixed_sum(char a, double b, long double c, Large d, float e, const std::string& f, double g, int h, double i, double j,
                  double k, double l, double m, double n, long o, unsigned char p) {
-    return a + b + static_cast<double>(c) + static_cast<double>(d.words[23]) + e + static_cast<double>(f.size()) + g + h + i + j +
-           k + l + m + n + static_cast<double>(o) + p;
+    return a + b + static_cast<double>(c) + static_cast<double>(d.words[23]) + e + static_cast<double>(f.size()) + g + h + i +
+           j + k + l + m + n + static_cast<double>(o) + p;
 }
-double mixed_last(char, double, long double, Large, float, const std::string&, double, int, double, double, double, double, double,
-                  double, long o, unsigned char p) {
+double mixed_last(char, double, long double, Large, float, const std::string&, double, int, double, double, double, double,
+                  double, double, long o, unsigned char p) {
     return static_cast<double>(o) - p;
 }
 
@@ -127,7 +128,7 @@ DYNFUNC(mixed, Mixed, &mixed_sum);
 DYNFUNC(large, Large(Large), &next_large);
 DYNFUNC(pair, Pair(Pair), &swap_pair);
 DYNFUNC(reference, int&(int&, int&), &first_of);
-DYNFUNC(rvalue, std::string && (std::string&&), &pass_on);
+DYNFUNC(rvalue, std::string && (std::string &&), &pass_on);
 DYNFUNC(move_only, std::unique_ptr<int>(std::unique_ptr<int>), &keep);
 DYNFUNC(extended, long double(long double, double), &scale);
 DYNFUNC(quiet, float(double) noexcept, &narrow);
