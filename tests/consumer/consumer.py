@@ -80,12 +80,12 @@ def with_cmake(arguments, folder):
     prefix, _ = install(arguments, folder / 'installed')
     for shared in (True, False):
         build = folder / ('shared' if shared else 'static')
-        run('cmake', '-S', HERE / 'cmake', '-B', build, f'-DCMAKE_PREFIX_PATH={prefix}', '-DCMAKE_BUILD_TYPE=Release',
+        run('cmake', '-G', 'Ninja', '-S', HERE / 'cmake', '-B', build, f'-DCMAKE_PREFIX_PATH={prefix}', '-DCMAKE_BUILD_TYPE=Release',
             f'-DBUILD_SHARED_LIBS={"ON" if shared else "OFF"}', f'-DCMAKE_CXX_COMPILER={shlex.split(arguments.compiler)[-1]}')
         run('cmake', '--build', build)
         check_program(build / 'consumer', shared)
     try:
-        run('cmake', '-S', HERE / 'cmake', '-B', folder / 'none', f'-DCMAKE_PREFIX_PATH={folder / "nothing"}',
+        run('cmake', '-G', 'Ninja', '-S', HERE / 'cmake', '-B', folder / 'none', f'-DCMAKE_PREFIX_PATH={folder / "nothing"}',
             '-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF', '-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF')
     except Failed:
         return
