@@ -99,6 +99,12 @@ void close_sections_of_the_parent() noexcept {
     pthread_atfork(nullptr, nullptr, close_sections_of_the_parent);
 }
 
+// A static copy of the library in a plug-in leaves with it: threads that end later must not be sent into it.
+[[gnu::destructor(101)]] void stop_grace_periods() noexcept {
+    if (has_thread_end) pthread_key_delete(thread_end);
+    has_thread_end = false;
+}
+
 // Until the section that `word` shows has ended, or is a newer one.
 void wait_for(const detail::ReaderWord& word, std::uint64_t period) noexcept {
     for (unsigned round = 0;; ++round) {
