@@ -95,8 +95,7 @@ void Registry::rebuild_caches() noexcept {
 
 // The key that an entry of a DSO's table stands for; null if nobody uses it.
 //     entry.self == &entry        the usual case (null: an entry that no compiler made)
-//     elsewhere, in no table      the program is not built with -fPIC: the linker gave it a copy of the key (R_X86_64_COPY),
-//     and
+//     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key (R_X86_64_COPY);
 //                                 everybody, the defining DSO included, uses that
 //     elsewhere, in a table       another DSO defines the same name and comes first in the search order: it has the key
 FunctionKey* Registry::used(FunctionKey& entry) const noexcept {
