@@ -94,7 +94,6 @@ public:
                    .in_batch = false,
                    .trampolines = nullptr,
                    .owner = nullptr,
-                   .tables = nullptr,
                    .self = this} {}
 
     Function(const Function&) = delete;

@@ -82,8 +82,7 @@ void Registry::rebuild_caches() noexcept {
         for (FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry)
             if (FunctionKey* key = used(*entry)) key->in_batch = false;
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
-            const auto state = static_cast<TrampolineState>(record->state);
-            if (state == TrampolineState::unbound || state == TrampolineState::asks_key) continue;
+            if (!has_slot(*record)) continue;
             void* target = key_of(*record)->target;
             __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
             record->current = read_word(Address::of(record->code));
@@ -129,19 +128,19 @@ bool Registry::bind(TrampolineRecord& record) noexcept {
     const TrampolineState state = form == Form::pointer ? TrampolineState::asks_key
                                   : !intact             ? TrampolineState::slot_foreign
                                                         : TrampolineState::slot;
-    record.state = static_cast<std::uint64_t>(state);
+    record.state = state;
     return true;
 }
 
 void Registry::unbind(TrampolineRecord& record) noexcept {
-    if (record.state == static_cast<std::uint64_t>(TrampolineState::unbound)) return;
+    if (record.state == TrampolineState::unbound) return;
     for (TrampolineRecord** link = &key_of(record)->trampolines; *link != nullptr; link = &(*link)->next) {
         if (*link != &record) continue;
         *link = record.next;
         break;
     }
     record.next = nullptr;
-    record.state = static_cast<std::uint64_t>(TrampolineState::unbound);
+    record.state = TrampolineState::unbound;
 }
 
 void Registry::enter(Tables& tables) noexcept {
@@ -159,7 +158,7 @@ void Registry::enter(Tables& tables) noexcept {
     if (first_ != nullptr) first_->previous = &tables;
     first_ = &tables;
     for (FunctionKey* entry = tables.keys; entry != tables.keys_end; ++entry)
-        if (FunctionKey* key = used(*entry); key != nullptr && claim(*key)) key->tables = &tables;
+        if (FunctionKey* key = used(*entry)) claim(*key);
 
     // Every trampoline becomes what its key says now: the function may have been retargeted before its DSO announced itself.
     begin_update();
@@ -173,8 +172,8 @@ void Registry::enter(Tables& tables) noexcept {
     if (!apply_changes() || !complete) {
         // Still right, through the slots; a later retarget() does not try again, so that it cannot fail where this did.
         for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
-            if (record->state == static_cast<std::uint64_t>(TrampolineState::slot) && backend().writing != nullptr)
-                record->state = static_cast<std::uint64_t>(TrampolineState::slot_refused);
+            if (record->state == TrampolineState::slot && backend().writing != nullptr)
+                record->state = TrampolineState::slot_refused;
     }
 }
 

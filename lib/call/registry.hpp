@@ -24,6 +24,11 @@ struct Change {
     void* target;  // INV-callable-target
 };
 
+// Whether updates reach the trampoline through its slot; otherwise it asks the key.
+inline bool has_slot(const detail::TrampolineRecord& record) noexcept {
+    return record.state != detail::TrampolineState::unbound && record.state != detail::TrampolineState::asks_key;
+}
+
 // One per copy of the library, never destroyed.
 class Registry {
 public:

@@ -23,10 +23,6 @@ using detail::TrampolineState;
 // Trampolines lie side by side, and everything between two of them is the library's own.
 constexpr std::size_t trampoline_gap = 512;
 
-bool is_linked_only(TrampolineState state) noexcept {
-    return state == TrampolineState::unbound || state == TrampolineState::asks_key;
-}
-
 }  // namespace
 
 void Registry::begin_update() noexcept {
@@ -65,7 +61,7 @@ Result<void> Registry::collect(std::span<const Retarget> batch) noexcept {
 }
 
 Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const noexcept {
-    const auto state = static_cast<TrampolineState>(record.state);
+    const auto state = record.state;
     const bool may_patch =
         state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
     if (backend().writing == nullptr || !may_patch) return {&record, state, record.current};
@@ -83,8 +79,10 @@ Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const
 bool Registry::plan(TrampolineRecord& record, void* target, std::size_t element) noexcept {
     const Planned planned = wanted(record, target);
     if (!planned_.push_back(planned)) return false;
-    return planned.word == record.current ||
-           pokes_.push_back({Address::of(record.code), record.current, planned.word, element});
+    if (planned.word == record.current) return true;
+    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element})) return true;
+    planned_.truncate(planned_.size() - 1);  // a record must not claim a word that is not going to be written
+    return false;
 }
 
 bool Registry::plan_all(const FunctionKey& key, void* target, std::size_t element) noexcept {
@@ -101,8 +99,7 @@ void Registry::exchange_targets() noexcept {
         // jump (both followed by the jump that depends on it) and in the generic call site.
         __atomic_store_n(&change.key->target, change.target, __ATOMIC_RELEASE);
         for (TrampolineRecord* record = change.key->trampolines; record != nullptr; record = record->next)
-            if (!is_linked_only(static_cast<TrampolineState>(record->state)))
-                __atomic_store_n(record->slot, change.target, __ATOMIC_RELEASE);
+            if (has_slot(*record)) __atomic_store_n(record->slot, change.target, __ATOMIC_RELEASE);
         change.target = old;
     }
 }
@@ -118,7 +115,7 @@ Result<void> Registry::apply_changes() noexcept {
         return written;
     }
     for (const Planned& planned : planned_) {
-        planned.record->state = static_cast<std::uint64_t>(planned.state);
+        planned.record->state = planned.state;
         planned.record->current = planned.word;
     }
     return {};

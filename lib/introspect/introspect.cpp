@@ -49,7 +49,7 @@ FunctionInfo describe(const detail::FunctionKey& key) {
                       .form = capabilities().form,
                       .trampolines = {}};
     for (auto* record = key.trampolines; record != nullptr; record = record->next) {
-        const StateText text = describe(static_cast<TrampolineState>(record->state));
+        const StateText text = describe(record->state);
         info.trampolines.push_back({Address::of(record->code), text.form, text.reason});
         info.form = std::max(info.form, text.form);
     }

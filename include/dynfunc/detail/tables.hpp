@@ -24,18 +24,6 @@ inline constexpr std::uint32_t abi_version = 1;
 
 struct FunctionKey;
 
-// One trampoline. The first three words are filled by the assembler and the linker, the rest by the library.
-struct TrampolineRecord {
-    void** slot;             // what the trampoline's slot form jumps through; initially it holds the stub, which asks the key
-    const void* const* key;  // address of a word that holds the address of the FunctionKey
-    void* code;              // the word of the trampoline that is patched: 8-byte aligned
-    TrampolineRecord* next;  // the next trampoline of the same key
-    std::uint64_t original;  // the slot form, as linked
-    std::uint64_t current;   // what the library wrote last
-    std::uint64_t state;     // detail::TrampolineState
-};
-static_assert(sizeof(TrampolineRecord) == 56);
-
 enum class TrampolineState : std::uint64_t {
     unbound,   // not announced yet, or its key belongs to another copy or version of the library: asks the key at every call
     asks_key,  // the same, because this process is to write nothing but keys
@@ -45,6 +33,18 @@ enum class TrampolineState : std::uint64_t {
     slot_refused,  // jumps through its slot, because its text could not be written at the start
     patched,       // jumps straight to the target
 };
+
+// One trampoline. The first three words are filled by the assembler and the linker, the rest by the library.
+struct TrampolineRecord {
+    void** slot;             // what the trampoline's slot form jumps through; initially it holds the stub, which asks the key
+    const void* const* key;  // address of a word that holds the address of the FunctionKey
+    void* code;              // the word of the trampoline that is patched: 8-byte aligned
+    TrampolineRecord* next;  // the next trampoline of the same key
+    std::uint64_t original;  // the slot form, as linked
+    std::uint64_t current;   // what the library wrote last
+    TrampolineState state;
+};
+static_assert(sizeof(TrampolineRecord) == 56);
 
 struct Tables;
 
@@ -67,7 +67,6 @@ struct alignas(128) BasicFunctionKey {  // own cache lines; size = alignment, so
     bool in_batch;  // from here on: the library's, under its lock
     TrampolineRecord* trampolines;
     const void* owner;  // the copy of the library that serves this key
-    Tables* tables;     // the DSO that defined it, once that is registered
     void* self;         // where its name leads: elsewhere if the linker copied the key into the program
 };
 
