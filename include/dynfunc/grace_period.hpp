@@ -43,7 +43,7 @@ DYNFUNC_EXPORT void full_fence() noexcept;
 // Blocks:   never. The first section of a thread registers it (lock-free; it takes memory when more than 64 threads have one).
 class [[nodiscard]] ReadSection {
 public:
-    [[nodiscard]] ReadSection() noexcept {
+    [[nodiscard, gnu::always_inline]] ReadSection() noexcept {
         word_ = detail::reader_word;
         if (word_ == nullptr) [[unlikely]]
             word_ = detail::register_reader();
@@ -57,22 +57,63 @@ public:
             detail::full_fence();
     }
     // (D) pairs with (E) in synchronize(): everything read inside is read before the section is seen closed.
-    ~ReadSection() { word_->store(outer_, std::memory_order_release); }
+    [[gnu::always_inline]] ~ReadSection() { word_->store(outer_, std::memory_order_release); }
 
     ReadSection(const ReadSection&) = delete;
     ReadSection& operator=(const ReadSection&) = delete;
+
+    // Whether it was opened inside another one of this thread.
+    bool is_nested() const noexcept { return outer_ != 0; }
 
 private:
     detail::ReaderWord* word_;
     std::uint64_t outer_;
 };
 
+namespace detail {
+
+// A ReadSection that is known to be the outermost of a thread that is registered already. It keeps nothing, so that a function
+// may hold one across a call without keeping a register.
+class [[nodiscard]] OutermostSection {
+public:
+    // Whether this thread may open one.
+    [[gnu::always_inline]] static bool is_possible() noexcept {
+        return reader_word != nullptr && reader_word->load(std::memory_order_relaxed) == 0;
+    }
+    [[nodiscard, gnu::always_inline]] OutermostSection() noexcept {
+        reader_word->store(current_period.load(std::memory_order_acquire), std::memory_order_relaxed);
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // (B)
+        if (readers_fence.load(std::memory_order_relaxed)) [[unlikely]]
+            full_fence();
+    }
+    [[gnu::always_inline]] ~OutermostSection() { reader_word->store(0, std::memory_order_release); }  // (D)
+
+    OutermostSection(const OutermostSection&) = delete;
+    OutermostSection& operator=(const OutermostSection&) = delete;
+};
+
+}  // namespace detail
+
 // Returns when every section that was open when it was called is closed.
 // Threads:  any. Calling it inside a section would wait for itself: that aborts with a message.
 // Blocks:   yes, as long as the longest such section. Not from signal handlers.
 // Ordering: what those sections read and wrote happens before the return; what the caller replaced before the call is what
 //           every section opened later sees.
+// Retired:  it reclaims what was retire()d before it was called, on this thread, with no lock held.
 // fork():   the child has only the thread that forked; sections of the others are closed in it.
 DYNFUNC_EXPORT void synchronize() noexcept;
+
+// Something that is out of every new section's sight and is to be freed when no older section can see it any more. Part of the
+// thing itself, so that retiring needs no memory.
+struct Retired {
+    void (*reclaim)(Retired& item) noexcept = nullptr;
+    Retired* next = nullptr;  // the library's
+};
+
+// Hands `item` over: the first synchronize() that is called afterwards, by anyone, calls item.reclaim(item) once. Nobody may
+// touch `item` before.
+// Threads:  any, also inside sections and in signal handlers.
+// Blocks:   never.
+DYNFUNC_EXPORT void retire(Retired& item) noexcept;
 
 }  // namespace dynfunc

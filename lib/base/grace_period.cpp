@@ -14,6 +14,7 @@
 #include "fork_watch.hpp"
 #include "lock.hpp"
 #include "os.hpp"
+#include "reclaim.hpp"
 
 namespace dynfunc {
 namespace detail {
@@ -105,12 +106,17 @@ void close_sections_of_the_parent() noexcept {
     has_thread_end = false;
 }
 
+constinit std::atomic<Retired*> retired{nullptr};
+
+// (E) pairs with (D) in ~ReadSection.
+bool is_over(const detail::ReaderWord& word, std::uint64_t period) noexcept {
+    const std::uint64_t began = word.load(std::memory_order_acquire);
+    return began == 0 || began >= period;
+}
+
 // Until the section that `word` shows has ended, or is a newer one.
 void wait_for(const detail::ReaderWord& word, std::uint64_t period) noexcept {
-    for (unsigned round = 0;; ++round) {
-        // (E) pairs with (D) in ~ReadSection.
-        const std::uint64_t began = word.load(std::memory_order_acquire);
-        if (began == 0 || began >= period) return;
+    for (unsigned round = 0; !is_over(word, period); ++round) {
         if (round < 16) {
             sched_yield();
         } else {
@@ -139,11 +145,10 @@ detail::ReaderWord* detail::register_reader() noexcept {
     return reader_word;
 }
 
-void synchronize() noexcept {
-    if (fork_watch.is_new_process()) close_sections_of_the_parent();  // a raw clone ran no fork handler
-    if (detail::reader_word != nullptr && detail::reader_word->load(std::memory_order_relaxed) != 0)
-        fatal("synchronize() inside a ReadSection would wait for itself");
-    const std::lock_guard hold(period_lock);
+namespace {
+
+// Every section whose word is not seen afterwards is of the new period.
+std::uint64_t begin_period() noexcept {
     // Release: who reads the new number sees what the caller replaced before.
     const std::uint64_t period = detail::current_period.fetch_add(1, std::memory_order_seq_cst) + 1;
     // (C) pairs with (B) in ReadSection: a section whose word is not seen below has not read anything yet.
@@ -151,7 +156,60 @@ void synchronize() noexcept {
         detail::full_fence();
     else if (os::sync_memory() != 0)
         fatal("membarrier is refused though it was granted at start: the order of read sections is lost");
-    for_each_reader([&](const Reader& reader) { wait_for(reader.word, period); });
+    return period;
+}
+
+void reclaim_all(Retired* items) noexcept {
+    while (items != nullptr) {
+        Retired* item = items;
+        items = item->next;
+        item->reclaim(*item);
+    }
+}
+
+}  // namespace
+
+void retire(Retired& item) noexcept {
+    item.next = retired.load(std::memory_order_relaxed);
+    // (L) release: whoever takes the item sees it whole. Pairs with the exchange in synchronize() and try_reclaim().
+    while (!retired.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
+bool has_retired() noexcept { return retired.load(std::memory_order_relaxed) != nullptr; }
+
+bool is_in_section() noexcept {
+    return detail::reader_word != nullptr && detail::reader_word->load(std::memory_order_relaxed) != 0;
+}
+
+void synchronize() noexcept {
+    if (fork_watch.is_new_process()) close_sections_of_the_parent();  // a raw clone ran no fork handler
+    if (is_in_section()) fatal("synchronize() inside a ReadSection would wait for itself");
+    Retired* const due = retired.exchange(nullptr, std::memory_order_acquire);
+    {
+        const std::lock_guard hold(period_lock);
+        const std::uint64_t period = begin_period();
+        for_each_reader([&](const Reader& reader) { wait_for(reader.word, period); });
+    }
+    reclaim_all(due);
+}
+
+void try_reclaim() noexcept {
+    if (!has_retired() || is_in_section()) return;
+    if (fork_watch.is_new_process()) close_sections_of_the_parent();
+    Retired* const due = retired.exchange(nullptr, std::memory_order_acquire);
+    const std::uint64_t period = begin_period();
+    bool all_over = true;
+    for_each_reader([&](const Reader& reader) { all_over = all_over && is_over(reader.word, period); });
+    if (all_over) {
+        reclaim_all(due);
+        return;
+    }
+    for (Retired* item = due; item != nullptr;) {
+        Retired* const next = item->next;
+        retire(*item);
+        item = next;
+    }
 }
 
 }  // namespace dynfunc

@@ -12,7 +12,8 @@ namespace dynfunc {
 // No lock is held while code of a user runs, nor around a call into the dynamic linker.
 enum class LockRank : std::uint8_t {
     grace_period = 1,  // one synchronize() at a time
-    text = 2,          // everything that is registered, every patched byte
+    patterns = 2,      // who listens to tracepoints by pattern
+    text = 3,          // everything that is registered, every patched byte
 };
 
 // Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.

@@ -15,12 +15,18 @@ const char* cause(Errc code) noexcept {
             return "foreign bytes stand where the library's instruction should be";
         case Errc::no_null_target:
             return "a null target needs a result that can be value-initialised";
-        case Errc::foreign_function:
-            return "the function belongs to another copy or version of the library, or to none";
+        case Errc::foreign_key:
+            return "the function, key or tracepoint belongs to another copy or version of the library, or to none";
         case Errc::empty_batch:
             return "the batch is empty";
         case Errc::duplicate_in_batch:
-            return "the same function stands twice in the batch";
+            return "the same function, key or tracepoint stands twice in the batch";
+        case Errc::count_out_of_range:
+            return "the static key's count would leave its range (a decrement without an increment?)";
+        case Errc::already_attached:
+            return "the same function with the same data is attached to this tracepoint already";
+        case Errc::no_callback:
+            return "the callback is null";
         case Errc::out_of_memory:
             return "out of memory or of memory mappings";
         case Errc::text_not_writable:

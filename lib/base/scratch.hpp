@@ -23,6 +23,12 @@ public:
         data_[size_++] = value;
         return true;
     }
+    // So many push_back() from empty will not need memory. False: no memory; the array is as it was.
+    [[nodiscard]] bool reserve(std::size_t count) noexcept {
+        while (capacity_ < count)
+            if (!grow()) return false;
+        return true;
+    }
     void clear() noexcept { size_ = 0; }
     void truncate(std::size_t size) noexcept { size_ = size; }
     // Leaves the memory alone, which may be half-way through a change, and begins anew.

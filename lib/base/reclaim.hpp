@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// The library's own side of retire() and synchronize().
+#pragma once
+
+#include <dynfunc/grace_period.hpp>
+
+namespace dynfunc {
+
+// Whether this thread has a ReadSection open: it must not wait for a grace period.
+bool is_in_section() noexcept;
+
+// Whether anything waits to be reclaimed.
+bool has_retired() noexcept;
+
+// Reclaims what is retired if that can be done without waiting for anybody; inside a section it does nothing.
+// Threads: any.  Blocks: never.
+void try_reclaim() noexcept;
+
+}  // namespace dynfunc
