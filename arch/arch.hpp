@@ -37,8 +37,29 @@ struct Capabilities {
     bool patches_text;       // false: the functions below encode nothing and the library only ever stores pointers
     std::size_t site_bytes;  // size of an instruction at a site: 5 on x86, 4 on arm64
     std::size_t word_bytes;  // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    std::uint8_t integer_registers, vector_registers;  // that carry arguments
     bool swaps_return;       // a running jump may be replaced by a return and back, as it may be by another jump
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
+};
+
+// Which registers and stack words carry the arguments of a signature (dynfunc/detail/arguments.hpp). A register that carries
+// none may be counted as one that does; never the other way round.
+struct ArgumentLayout {
+    std::uint8_t integers;      // general registers: the first so many of the convention's order
+    std::uint8_t vectors;       // vector registers, 16 bytes of each
+    bool data_in_register;      // a pointer behind the parameters is passed in general register number `integers`, otherwise
+                                // in word `stack_words` of the stack
+    std::uint16_t stack_words;  // 8-byte words
+
+    friend bool operator==(const ArgumentLayout&, const ArgumentLayout&) = default;
+};
+
+// One callee of a chain.
+struct ChainCall {
+    Address function;
+    std::uint64_t data;   // passed behind the arguments, if `has_data`
+    bool has_data;
+    std::uint64_t* hits;  // counted up by one, atomically, before the call; may be null
 };
 
 // Code of the library's own on which start-up tries whether patched text is executed: `run` jumps at `site` to `first`, which
@@ -60,6 +81,20 @@ Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noe
 // Whether `code` (word_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at
 // `slot`.
 bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept;
+
+// Whether `code` (site_bytes or more) is a direct jump: what stands at a branch site as linked.
+bool is_branch_jump(std::span<const std::byte> code) noexcept;
+
+// A function that hands its arguments on to each of `calls` in turn, the last one by a jump where that can be: no indirect call,
+// whatever is in reach. Several calls: one frame, in which the frame pointer is set up first, so that one unwind rule (of the
+// frame pointer) holds at every call. One call whose data fits a register: no frame, no call. Returns how many bytes of `room`
+// it took, a multiple of 16; code that runs at `runs_at` (16-byte aligned). The bytes behind the last instruction trap.
+// Errors: out_of_memory where `room` is too small; text_not_writable where patches_text is false. `calls` is not empty.
+Result<std::size_t> encode_chain(std::span<const ChainCall> calls, const ArgumentLayout& layout, Address runs_at,
+                                 std::span<std::byte> room) noexcept;
+
+// An upper bound of what encode_chain() takes.
+std::size_t chain_bytes(std::size_t calls, const ArgumentLayout& layout) noexcept;
 
 // Cache maintenance after `range` was written, before anybody is told: needed on machines whose instruction fetch does not see
 // stores. `range` is the address at which the code is executed.

@@ -20,6 +20,8 @@ constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = word_bytes,
     .word_bytes = word_bytes,
+    .integer_registers = 8,
+    .vector_registers = 8,
     .swaps_return = false,
     .reach_back = -(std::ptrdiff_t{1} << 27),
     .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
@@ -73,6 +75,10 @@ bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) n
     const std::uint32_t adrp = word_at(code, 0), ldr = word_at(code, 1), br = word_at(code, 2);
     if ((adrp & adrp_mask) != adrp_x16 || (ldr & ldr_mask) != ldr_x16_x16 || br != br_x16) return false;
     return page_of_adrp(adrp, site) + static_cast<std::ptrdiff_t>(ldr >> 10 & 0xfff) * 8 == slot;
+}
+
+bool is_branch_jump(std::span<const std::byte> code) noexcept {
+    return code.size() >= word_bytes && (std::to_integer<unsigned>(code[3]) & 0xfc) == 0x14;
 }
 
 }  // namespace dynfunc::arch::arm64

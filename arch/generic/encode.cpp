@@ -5,8 +5,14 @@
 namespace dynfunc::arch::generic {
 namespace {
 
-constexpr Capabilities machine{
-    .patches_text = false, .site_bytes = 0, .word_bytes = 0, .swaps_return = false, .reach_back = 0, .reach_ahead = 0};
+constexpr Capabilities machine{.patches_text = false,
+                               .site_bytes = 0,
+                               .word_bytes = 0,
+                               .integer_registers = 0,
+                               .vector_registers = 0,
+                               .swaps_return = false,
+                               .reach_back = 0,
+                               .reach_ahead = 0};
 
 }  // namespace
 
@@ -17,5 +23,7 @@ Result<Instruction> encode_site(SiteKind, Address site, Address) noexcept {
 }
 
 bool is_slot_jump(std::span<const std::byte>, Address, Address) noexcept { return false; }
+
+bool is_branch_jump(std::span<const std::byte>) noexcept { return false; }
 
 }  // namespace dynfunc::arch::generic

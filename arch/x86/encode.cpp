@@ -27,6 +27,8 @@ constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = site_bytes,
     .word_bytes = 8,
+    .integer_registers = 6,
+    .vector_registers = 8,
     .swaps_return = true,
     .reach_back = static_cast<std::ptrdiff_t>(reach_back),
     .reach_ahead = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(reach_ahead, std::numeric_limits<std::ptrdiff_t>::max())),
@@ -58,6 +60,10 @@ bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) n
     std::uint32_t disp = 0;
     for (std::size_t i = 0; i < 4; ++i) disp |= std::to_integer<std::uint32_t>(code[2 + i]) << (8 * i);
     return site + slot_jump_bytes + static_cast<std::int32_t>(disp) == slot;
+}
+
+bool is_branch_jump(std::span<const std::byte> code) noexcept {
+    return code.size() >= site_bytes && code[0] == std::byte{0xe9};
 }
 
 }  // namespace dynfunc::arch::x86

@@ -33,9 +33,9 @@ std::optional<Refusal> try_writing(TextWriting& writing, const char* facility, c
     TextPoke poke(writing);
     std::array there{Poke{code.site, before, after, 0}};
     std::array back{Poke{code.site, after, before, 0}};
-    if (auto done = poke.commit(there, 0); !done) return Refusal{facility, done.error().os_error};
+    if (auto done = poke.commit(there); !done) return Refusal{facility, done.error().os_error};
     const bool seen = code.run() == 2;
-    if (auto done = poke.commit(back, 0); !done) return Refusal{facility, done.error().os_error};
+    if (auto done = poke.commit(back); !done) return Refusal{facility, done.error().os_error};
     if (!seen || code.run() != 1) return Refusal{not_executed, 0};
     return std::nullopt;
 }

@@ -14,13 +14,19 @@ namespace {
 
 constexpr std::size_t run_limit = 4096;
 
-// How many pokes of `rest` one write takes: neighbours in one page.
-std::size_t run_length(std::span<const Poke> rest, std::size_t gap, std::size_t word) noexcept {
-    const std::uintptr_t page = rest[0].at.value / run_limit;
+// Trampolines lie side by side; far ones are not worth copying what is between.
+constexpr std::size_t own_gap = 512;
+
+bool may_join(const Poke& low, const Poke& high, Between between, std::size_t word) noexcept {
+    if (low.at.value / run_limit != high.at.value / run_limit) return false;
+    const auto distance = static_cast<std::size_t>(high.at - low.at);
+    return between == Between::anything || distance <= word || (low.in_own_text && high.in_own_text && distance <= word + own_gap);
+}
+
+// How many pokes of `rest` one write takes.
+std::size_t run_length(std::span<const Poke> rest, Between between, std::size_t word) noexcept {
     std::size_t length = 1;
-    while (length < rest.size() && rest[length].at.value / run_limit == page &&
-           static_cast<std::size_t>(rest[length].at - rest[length - 1].at) <= word + gap)
-        ++length;
+    while (length < rest.size() && may_join(rest[length - 1], rest[length], between, word)) ++length;
     return length;
 }
 
@@ -39,11 +45,11 @@ Result<void> TextPoke::verify(std::span<const Poke> batch) noexcept {
     return {};
 }
 
-Result<void> TextPoke::write(std::span<const Poke> ascending, std::size_t gap, std::size_t& written) noexcept {
+Result<void> TextPoke::write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept {
     const std::size_t word = arch::capabilities().word_bytes;
     std::array<std::byte, run_limit> run;
     for (written = 0; written < ascending.size();) {
-        const std::size_t length = run_length(ascending.subspan(written), gap, word);
+        const std::size_t length = run_length(ascending.subspan(written), between, word);
         const Address begin = ascending[written].at;
         const std::size_t size = static_cast<std::size_t>(ascending[written + length - 1].at - begin) + word;
         if (length > 1) std::memcpy(run.data(), begin.as<const void*>(), size);
@@ -59,26 +65,40 @@ Result<void> TextPoke::write(std::span<const Poke> ascending, std::size_t gap, s
     return {};
 }
 
-void TextPoke::undo(std::span<Poke> written, std::size_t gap) noexcept {
+void TextPoke::undo(std::span<Poke> written, Between between) noexcept {
     for (Poke& poke : written) std::swap(poke.expected, poke.replacement);
     std::size_t undone = 0;
-    if (!write(written, gap, undone)) fatal("code was changed in part, and the system refuses to let it be changed back");
+    if (!write(written, between, undone)) fatal("code was changed in part, and the system refuses to let it be changed back");
     for (Poke& poke : written) std::swap(poke.expected, poke.replacement);
 }
 
-Result<void> TextPoke::commit(std::span<Poke> batch, std::size_t gap) noexcept {
+Result<void> TextPoke::commit(std::span<Poke> batch, Between between) noexcept {
     constexpr auto ascending = [](const Poke& a, const Poke& b) { return a.at < b.at; };
     if (!std::is_sorted(batch.begin(), batch.end(), ascending)) std::sort(batch.begin(), batch.end(), ascending);
     std::size_t written = 0;
-    if (auto done = write(batch, gap, written); !done) {
-        undo(batch.first(written), gap);
+    if (auto done = write(batch, between, written); !done) {
+        undo(batch.first(written), between);
         return done;
     }
     // (F) every core executes a serialising instruction: what it fetches from here on are the new bytes.
     if (const int refused = os::sync_cores(); refused != 0) {
-        undo(batch, gap);
+        undo(batch, between);
         return std::unexpected(Error{.code = Errc::sync_failed, .os_error = refused});
     }
+    return {};
+}
+
+Result<void> TextPoke::write_new(Address at, std::span<const std::byte> code) noexcept {
+    for (std::size_t done = 0; done < code.size();) {
+        const Address from = at + static_cast<std::ptrdiff_t>(done);
+        const std::size_t size = std::min(code.size() - done, run_limit - from.value % run_limit);
+        if (auto written = writing_.write(from, code.subspan(done, size)); !written) return written;
+        done += size;
+    }
+    arch::flush_text({at, at + static_cast<std::ptrdiff_t>(code.size())});
+    // (F) also for code that is new: a core may have fetched what stood there before.
+    if (const int refused = os::sync_cores(); refused != 0)
+        return std::unexpected(Error{.code = Errc::sync_failed, .address = at, .os_error = refused});
     return {};
 }
 

@@ -20,7 +20,14 @@ namespace dynfunc {
 struct Poke {
     Address at;
     std::uint64_t expected, replacement;
-    std::size_t element;  // for errors: which element of the caller's batch
+    std::size_t element;    // for errors: which element of the caller's batch
+    bool in_own_text = false;  // so is what lies between it and a neighbour that is in the library's own text too
+};
+
+// What may be written back as it was read, to write many words in one go.
+enum class Between : std::uint8_t {
+    own_text,  // the library's own text between two words of it
+    anything,  // whatever lies in the same page: in code that nobody patches at this moment, because it is being loaded
 };
 
 std::uint64_t read_word(Address at) noexcept;
@@ -33,14 +40,19 @@ public:
     // Errors: bytes_changed, with the address of the first word that differs. Writes nothing.
     static Result<void> verify(std::span<const Poke> batch) noexcept;
 
-    // Writes a verified batch in ascending order of address and returns when every thread executes the new code. Words at most
-    // `gap` bytes apart are written in one go, together with what lies between: 0 for code that is not the library's own.
+    // Writes a verified batch in ascending order of address and returns when every thread executes the new code. Neighbours in
+    // one page are written in one go, together with what lies between, where that is allowed.
     // Errors: of the writer, sync_failed. Then the old bytes stand again.
-    Result<void> commit(std::span<Poke> batch, std::size_t gap) noexcept;
+    Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
+
+    // Writes code that no thread can reach yet, and returns when every thread would execute it. `at` is a multiple of 16, so is
+    // the size.
+    // Errors: as above. What stands there then is undefined.
+    Result<void> write_new(Address at, std::span<const std::byte> code) noexcept;
 
 private:
-    Result<void> write(std::span<const Poke> ascending, std::size_t gap, std::size_t& written) noexcept;
-    void undo(std::span<Poke> written, std::size_t gap) noexcept;
+    Result<void> write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept;
+    void undo(std::span<Poke> written, Between between) noexcept;
 
     TextWriting& writing_;
 };

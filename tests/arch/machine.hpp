@@ -17,7 +17,10 @@ namespace dynfunc::arch::test {
 struct Decoded {
     std::string mnemonic;
     std::size_t size = 0;
-    std::optional<Address> target;  // of a direct branch
+    std::optional<Address> target{};   // of a direct branch
+    bool indirect = false;             // a branch to where a register or memory says
+    std::optional<Address> operand{};  // memory at a distance from the instruction
+    std::ptrdiff_t lowers_stack = 0;   // by so many bytes, before any branch
 };
 
 // Every instruction in `code`, as executed at `at`. Bytes that are none are one instruction without a name.

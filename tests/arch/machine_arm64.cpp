@@ -29,6 +29,11 @@ std::vector<Decoded> decode(std::span<const std::byte> code, Address at) {
             one.target = Address{static_cast<std::uintptr_t>(insn.detail->arm64.operands[0].imm)};
         else if (insn.op_str[0] != 0)
             one.mnemonic += std::string(" ") + insn.op_str;
+        const cs_arm64& detail = insn.detail->arm64;
+        one.indirect = insn.id == ARM64_INS_BR || insn.id == ARM64_INS_BLR;
+        if (insn.id == ARM64_INS_STP && detail.writeback) one.lowers_stack = -detail.operands[2].mem.disp;
+        if (insn.id == ARM64_INS_SUB && detail.operands[0].reg == ARM64_REG_SP)
+            one.lowers_stack = static_cast<std::ptrdiff_t>(detail.operands[2].imm);
     }
     if (read < code.size()) found.push_back({.mnemonic = "", .size = code.size() - read, .target = {}});
     cs_free(insns, count);
@@ -41,6 +46,8 @@ const Mnemonics mnemonics{.call = "bl", .jump = "b", .nop = "nop", .ret = "ret",
 const Capabilities expected_capabilities{.patches_text = true,
                                          .site_bytes = 4,
                                          .word_bytes = 4,
+                                         .integer_registers = 8,
+                                         .vector_registers = 8,
                                          .swaps_return = false,
                                          .reach_back = -0x800'0000,
                                          .reach_ahead = 0x7ff'fffc};

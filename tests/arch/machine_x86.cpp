@@ -21,6 +21,15 @@ std::vector<Decoded> decode(std::span<const std::byte> code, Address at) {
         if (insn.operand_count_visible > 0 && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operands[0].imm.is_relative &&
             ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&insn, &operands[0], at.value, &target)))
             one.target = Address{target};
+        const bool branches = insn.meta.category == ZYDIS_CATEGORY_CALL || insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+        one.indirect = branches && !one.target;
+        for (const ZydisDecodedOperand& operand : std::span(operands).first(insn.operand_count_visible))
+            if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP &&
+                ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&insn, &operand, at.value, &target)))
+                one.operand = Address{target};
+        if (insn.mnemonic == ZYDIS_MNEMONIC_PUSH) one.lowers_stack = 8;
+        if (insn.mnemonic == ZYDIS_MNEMONIC_SUB && operands[0].reg.value == ZYDIS_REGISTER_RSP)
+            one.lowers_stack = static_cast<std::ptrdiff_t>(operands[1].imm.value.s);
         at = at + insn.length;
         code = code.subspan(insn.length);
     }
@@ -32,6 +41,8 @@ const Mnemonics mnemonics{.call = "call", .jump = "jmp", .nop = "nop", .ret = "r
 const Capabilities expected_capabilities{.patches_text = true,
                                          .site_bytes = 5,
                                          .word_bytes = 8,
+                                         .integer_registers = 6,
+                                         .vector_registers = 8,
                                          .swaps_return = true,
                                          .reach_back = -0x7fff'fffb,
                                          .reach_ahead = 0x8000'0004};

@@ -43,8 +43,8 @@ protected:
         return {Address::of(&text[index]), index, replacement, index};
     }
     static bool may_sync() { return os::register_sync_cores() == 0; }
-    // Elements of `text` are neighbours; where a machine's words are narrower, bytes lie between them.
-    static std::size_t between_elements() { return sizeof text[0] - arch::capabilities().word_bytes; }
+    // Elements of `text` touch; where a machine's words are narrower, bytes of something else lie between them.
+    static bool elements_touch() { return arch::capabilities().word_bytes == sizeof text[0]; }
     FakeWriting writing_;
     TextPoke poke_{writing_};
 };
@@ -62,31 +62,45 @@ TEST_F(TextPokeTest, VerifyNamesTheFirstWordThatDiffers) {
 
 TEST_F(TextPokeTest, CommitSortsAndWritesNeighboursTogether) {
     std::array batch{poke(9, 109), poke(3, 103), poke(4, 104)};
-    ASSERT_TRUE(poke_.commit(batch, between_elements()));
+    ASSERT_TRUE(poke_.commit(batch));
     EXPECT_EQ(text[3], 103u);
     EXPECT_EQ(text[4], 104u);
     EXPECT_EQ(text[9], 109u);
     EXPECT_EQ(text[5], 5u);
+    EXPECT_EQ(writing_.writes, elements_touch() ? 2 : 3);
+}
+
+TEST_F(TextPokeTest, WhatLiesBetweenIsLeftAloneUnlessTold) {
+    std::array batch{poke(3, 103), poke(9, 109)};
+    ASSERT_TRUE(poke_.commit(batch));
     EXPECT_EQ(writing_.writes, 2);
 }
 
-TEST_F(TextPokeTest, CommitKeepsWhatLiesBetween) {
+TEST_F(TextPokeTest, WhatLiesBetweenKeepsItsBytes) {
     std::array batch{poke(3, 103), poke(9, 109)};
-    ASSERT_TRUE(poke_.commit(batch, 512));
+    ASSERT_TRUE(poke_.commit(batch, Between::anything));
     EXPECT_EQ(writing_.writes, 1);
+    for (std::size_t i = 4; i < 9; ++i) EXPECT_EQ(text[i], i);
+}
+
+TEST_F(TextPokeTest, OnlyTwoWordsOfOwnTextHaveOwnTextBetween) {
+    std::array batch{poke(3, 103), poke(9, 109), poke(15, 115)};
+    batch[0].in_own_text = batch[1].in_own_text = true;
+    ASSERT_TRUE(poke_.commit(batch));
+    EXPECT_EQ(writing_.writes, 2);
     for (std::size_t i = 4; i < 9; ++i) EXPECT_EQ(text[i], i);
 }
 
 TEST_F(TextPokeTest, NoWriteCrossesAPage) {
     std::array batch{poke(511, 1), poke(512, 2)};
-    ASSERT_TRUE(poke_.commit(batch, 512));
+    ASSERT_TRUE(poke_.commit(batch, Between::anything));
     EXPECT_EQ(writing_.writes, 2);
 }
 
 TEST_F(TextPokeTest, ARefusalHalfWayPutsEverythingBack) {
     std::array batch{poke(1, 101), poke(100, 200), poke(300, 400), poke(600, 700)};
     writing_.refuse_at = 3;
-    const auto done = poke_.commit(batch, 0);
+    const auto done = poke_.commit(batch);
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Errc::text_not_writable);
     EXPECT_EQ(done.error().element, 300u);
@@ -108,7 +122,7 @@ TEST_F(TextPokeDeathTest, ARefusalToPutBackAborts) {
         int writes = 0;
     } writing;
     std::array batch{poke(1, 101), poke(100, 200), poke(300, 400)};
-    EXPECT_DEATH(static_cast<void>(TextPoke(writing).commit(batch, 0)), "changed in part");
+    EXPECT_DEATH(static_cast<void>(TextPoke(writing).commit(batch)), "changed in part");
 }
 
 }  // namespace

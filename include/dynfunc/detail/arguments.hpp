@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Where the calling convention passes the arguments of a signature, so that generated code can hand them on to several callees.
+//
+// The compiler is asked, instead of a table of rules: a function with the signature's parameters and more behind them is called
+// as if it took numbers only, 0, 1, 2, ..., which fill the registers first and then the stack, word by word. The number that it
+// finds in its last parameter tells where that one is passed, and so how much those before it take up. Nothing else is read, so
+// the parameters may be of any type that is passed by copying its bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <dynfunc/detail/export.hpp>
+
+namespace dynfunc::detail {
+
+// Places are counted from 0 through the registers of a kind and on through the 8-byte words of the stack.
+struct ArgumentPlaces {
+    std::uint16_t data;    // of a pointer behind the parameters
+    std::uint16_t behind;  // of the last of `spread_words` pointers behind them: always on the stack
+    std::uint16_t vector;  // of a double behind them
+
+    friend bool operator==(const ArgumentPlaces&, const ArgumentPlaces&) = default;
+};
+
+inline constexpr std::size_t spread_words = 16;          // more than a convention has registers
+inline constexpr std::size_t most_argument_bytes = 256;  // of all parameters of a signature
+inline constexpr std::size_t numbered_places = 2 * most_argument_bytes / 8 + 2 * spread_words;
+
+template <class Number, std::size_t>
+using AnyNumber = Number;
+
+template <class Number, std::size_t... i>
+Number call_with_numbers(void* function, std::index_sequence<i...>) noexcept {
+    asm volatile("" : "+r"(function));  // the compiler must not see which function this is
+    return reinterpret_cast<Number (*)(AnyNumber<Number, i>...)>(function)(static_cast<Number>(i)...);
+}
+
+template <class Indices, class... A>
+struct ArgumentProbe;
+
+template <std::size_t... i, class... A>
+struct DYNFUNC_HIDDEN ArgumentProbe<std::index_sequence<i...>, A...> {
+    static std::uintptr_t data(A..., std::uintptr_t last) noexcept { return last; }
+    static std::uintptr_t behind(A..., AnyNumber<std::uintptr_t, i>..., std::uintptr_t last) noexcept { return last; }
+    static double vector(A..., double last) noexcept { return last; }
+};
+
+// Threads: any.
+template <class... A>
+ArgumentPlaces argument_places() noexcept {
+    using Probe = ArgumentProbe<std::make_index_sequence<spread_words - 1>, A...>;
+    constexpr auto numbers = std::make_index_sequence<numbered_places>();
+    const auto place = [&]<class Number, class F>(Number, F* function) {
+        return static_cast<std::uint16_t>(call_with_numbers<Number>(reinterpret_cast<void*>(function), numbers));
+    };
+    return {.data = place(std::uintptr_t{}, &Probe::data),
+            .behind = place(std::uintptr_t{}, &Probe::behind),
+            .vector = place(double{}, &Probe::vector)};
+}
+
+}  // namespace dynfunc::detail
