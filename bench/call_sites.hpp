@@ -47,10 +47,14 @@ inline std::string form_of(const SiteBlock& block) {
 // The layout that sites.py writes.
 using Key = dynfunc::detail::FunctionKey;
 using Record = dynfunc::detail::TrampolineRecord;
-static_assert(sizeof(SiteFunction) == sizeof(Key) && sizeof(Key) == 128);
-static_assert(offsetof(Key, target) == 0 && offsetof(Key, null_target) == 8 && offsetof(Key, default_target) == 16);
-static_assert(offsetof(Key, name) == 24 && offsetof(Key, file) == 32 && offsetof(Key, signature) == 40);
-static_assert(offsetof(Key, line) == 56 && offsetof(Key, abi) == 60 && dynfunc::detail::abi_version == 1);
+using Jump = dynfunc::detail::Jump;
+using Identity = dynfunc::detail::KeyIdentity;
+static_assert(sizeof(SiteFunction) == sizeof(Key) && sizeof(Key) == 128 && dynfunc::detail::abi_version == 2);
+static_assert(offsetof(Key, jump) == 0 && offsetof(Key, default_target) == 32 && offsetof(Key, identity) == 40);
+static_assert(offsetof(Jump, target) == 0 && offsetof(Jump, null_target) == 8 && offsetof(Jump, trampolines) == 16);
+static_assert(offsetof(Jump, identity_at) == 24 && offsetof(Jump, abi) == 28);
+static_assert(offsetof(Identity, name) == 0 && offsetof(Identity, file) == 8 && offsetof(Identity, signature) == 16);
+static_assert(offsetof(Identity, line) == 32 && offsetof(Identity, abi) == 36);
 static_assert(sizeof(Record) == 56 && offsetof(Record, slot) == 0 && offsetof(Record, key) == 8 &&
               offsetof(Record, code) == 16);
 

@@ -34,10 +34,12 @@ def dynamic_functions(k, count):
         count, '.ascii "site_"', *[f".byte 97+((i>>{shift})&15)" for shift in (16, 12, 8, 4, 0)], f".zero {NAME - 10}"))
     lines += section("dynfunc_keys", "aw", 7, f"keys_{k}", repeat(
         count,
-        f".quad callees_{k}+{CALLEE}*i, null_target, callees_{k}+{CALLEE}*i",  # target, null_target, default_target
-        f".quad names_{k}+{NAME}*i, file_name, signature, 0",                  # name, file, signature, registrar
-        ".long 1, 1",                                                          # line, abi
-        f".zero {KEY - 64}"))
+        f".quad callees_{k}+{CALLEE}*i, null_target, 0",                       # jump: target, null_target, trampolines
+        ".long 40", ".short 2, 0",                                             # identity_at, abi, returns_void and in_batch
+        f".quad callees_{k}+{CALLEE}*i",                                       # default_target
+        f".quad names_{k}+{NAME}*i, file_name, signature, 0",                  # identity: name, file, signature, registrar
+        ".long 1", ".short 2, 0",                                              # line, abi
+        f".zero {KEY - 80}"))
     lines += section(".data.rel", "aw", 3, f"words_{k}", repeat(count, f".quad keys_{k}+{KEY}*i"))
     lines += section(".text", "ax", 4, f"stubs_{k}", repeat(
         count, f"mov words_{k}+8*i(%rip),%r11", "jmp *(%r11)", ".p2align 4,0xcc"))

@@ -61,7 +61,7 @@ private:
 // Threads:  any; updates are serialised.
 // Blocks:   yes, takes the library's text lock. Not from signal handlers.
 // Ordering: as Function::retarget.
-// Errors:   empty_batch, duplicate_in_batch, foreign_function, no_null_target, bytes_changed, out_of_memory,
+// Errors:   empty_batch, duplicate_in_batch, foreign_key, no_null_target, bytes_changed, out_of_memory,
 //           text_not_writable, sync_failed; `element` is the index. Then every function is as it was.
 [[nodiscard]] DYNFUNC_EXPORT Result<void> retarget_all(std::span<const Retarget> batch) noexcept;
 
@@ -81,20 +81,22 @@ public:
 
     // For DYNFUNC only.
     consteval Function(Pointer default_target, const char* file, unsigned line, const char* signature)
-        : initial_{.target = or_null_target(default_target),
-                   .null_target = null_target(),
+        : initial_{.jump = {.target = or_null_target(default_target),
+                            .null_target = null_target(),
+                            .trampolines = nullptr,
+                            .identity_at = offsetof(detail::FunctionKey, identity),
+                            .abi = detail::abi_version,
+                            .returns_void = Signature::returns_void,
+                            .in_batch = false},
                    .default_target = or_null_target(default_target),
-                   .name = detail::Name<Tag>::text.data(),
-                   .file = file,
-                   .signature = signature,
-                   .registrar = &detail::emit_registrar,
-                   .line = line,
-                   .abi = detail::abi_version,
-                   .returns_void = Signature::returns_void,
-                   .in_batch = false,
-                   .trampolines = nullptr,
-                   .owner = nullptr,
-                   .self = this} {}
+                   .identity = {.name = detail::Name<Tag>::text.data(),
+                                .file = file,
+                                .signature = signature,
+                                .registrar = &detail::emit_registrar,
+                                .line = line,
+                                .abi = detail::abi_version,
+                                .owner = nullptr,
+                                .self = this}} {}
 
     Function(const Function&) = delete;
     Function& operator=(const Function&) = delete;
@@ -114,7 +116,7 @@ public:
     // Ordering: what the caller wrote before retarget() is visible inside the new target in every call that reaches it; a
     //           call that begins after retarget() returned reaches that target (or a later one).
     // Old code: may still run on return; synchronize() before unloading it.
-    // Errors:   foreign_function, no_null_target, bytes_changed, out_of_memory, text_not_writable, sync_failed; then every
+    // Errors:   foreign_key, no_null_target, bytes_changed, out_of_memory, text_not_writable, sync_failed; then every
     //           caller still reaches the old target.
     [[nodiscard]] Result<void> retarget(Pointer new_target) noexcept {
         const Retarget one = to(new_target);
@@ -141,8 +143,8 @@ public:
     // The current target; null if it was set to null.
     // Threads: any, also signal handlers.  Ordering: acquire.
     Pointer target() const noexcept {
-        const auto now = reinterpret_cast<Pointer>(__atomic_load_n(&key_.target, __ATOMIC_ACQUIRE));
-        return now == reinterpret_cast<Pointer>(key_.null_target) ? nullptr : now;
+        const auto now = reinterpret_cast<Pointer>(__atomic_load_n(&key_.jump.target, __ATOMIC_ACQUIRE));
+        return now == reinterpret_cast<Pointer>(key_.jump.null_target) ? nullptr : now;
     }
 
     // An element for retarget_all().

@@ -43,4 +43,60 @@ DYNFUNC_EXPORT std::vector<FunctionInfo> functions();
 // The function of this qualified name; of several (the same name in objects that hide their symbols) any one.
 DYNFUNC_EXPORT std::optional<FunctionInfo> find_function(std::string_view name);
 
+// Branch sites: instructions that are patched when their key changes.
+struct SiteCounts {
+    std::size_t sites;
+    std::size_t patched;  // the others load their key and test it
+    const char* reason;   // why those are not patched, in words; empty if there are none
+};
+
+struct StaticKeyInfo {
+    std::string name;
+    std::string file;
+    unsigned line;
+    bool enabled;
+    std::uint64_t count;
+    SiteCounts branches;
+};
+
+struct CallbackInfo {
+    Address function;
+    int priority;
+    bool counted;
+    std::uint64_t hits;  // 0 unless counted
+};
+
+// How an event gets from its site to the callbacks.
+enum class Delivery : std::uint8_t {
+    off,        // not at all: nobody listens
+    direct,     // to the one function, without a section
+    function,   // in a section, to the one function
+    generated,  // in a section, through code that was generated for these callbacks
+    iterator,   // in a section, by a walk over the list: this process cannot patch, or there was no room for code
+};
+DYNFUNC_EXPORT const char* to_string(Delivery) noexcept;
+
+struct TracepointInfo {
+    std::string name;
+    std::string signature;  // as written at its definition
+    std::string file;
+    unsigned line;
+    std::vector<CallbackInfo> callbacks;  // in the order in which they are called
+    std::uint64_t hits;                   // of the callbacks that are counted
+    std::uint64_t cut;                    // events that were not delivered because they were nested too deeply
+    Delivery delivery;
+    SiteCounts branches;
+};
+
+// Every static key, every tracepoint of every loaded shared object, in no promised order; `glob`: those whose qualified name
+// matches, as fnmatch(3).
+// Threads:  any.  Blocks: yes, takes the library's text lock. Not from signal handlers.
+// Throws:   std::bad_alloc.
+DYNFUNC_EXPORT std::vector<StaticKeyInfo> static_keys(std::string_view glob = "*");
+DYNFUNC_EXPORT std::vector<TracepointInfo> tracepoints(std::string_view glob = "*");
+
+// The one of this qualified name; of several any one.
+DYNFUNC_EXPORT std::optional<StaticKeyInfo> find_static_key(std::string_view name);
+DYNFUNC_EXPORT std::optional<TracepointInfo> find_tracepoint(std::string_view name);
+
 }  // namespace dynfunc

@@ -5,16 +5,24 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
+#include <cstring>
 #include <new>
 
 #include "backend.hpp"
 #include "os.hpp"
+#include "patterns.hpp"
+#include "reclaim.hpp"
 
 namespace dynfunc {
 namespace {
 
+using detail::BranchKey;
+using detail::BranchRecord;
+using detail::BranchState;
 using detail::FunctionKey;
+using detail::Jump;
 using detail::Tables;
+using detail::TracepointKey;
 using detail::TrampolineRecord;
 using detail::TrampolineState;
 
@@ -31,8 +39,19 @@ AddressRange range_of(const Tables& tables) noexcept { return {Address{tables.be
 // The executable leaves only when the process ends; then nothing is worth changing any more.
 bool is_executable(const Tables& tables) noexcept { return range_of(tables).contains(Address{getauxval(AT_PHDR)}); }
 
-FunctionKey* key_of(const TrampolineRecord& record) noexcept {
-    return static_cast<FunctionKey*>(const_cast<void*>(*record.key));
+Jump* key_of(const TrampolineRecord& record) noexcept { return static_cast<Jump*>(const_cast<void*>(*record.key)); }
+
+BranchKey* key_of(const BranchRecord& record) noexcept {
+    return const_cast<BranchKey*>(*(Address::of(&record.key) + record.key).as<const BranchKey* const*>());
+}
+
+bool is_empty_entry(const TrampolineRecord& record) noexcept { return record.code == nullptr; }
+bool is_empty_entry(const BranchRecord& record) noexcept { return record.site == 0; }
+
+std::uint64_t read_site(const BranchRecord& record) noexcept {
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, site_of(record).as<const void*>(), arch::capabilities().site_bytes);
+    return bytes;
 }
 
 }  // namespace
@@ -45,7 +64,10 @@ Registry& Registry::instance() noexcept {
 
 Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
     const bool raw_child = registry.fork_watch_.is_new_process();
-    if (raw_child) registry.lock_.reset_in_child();  // whoever held it stayed in the parent
+    if (raw_child) {  // whoever held them stayed in the parent
+        registry.lock_.reset_in_child();
+        Patterns::instance().reset_in_child();
+    }
     registry.lock_.lock();
     if (raw_child) registry.adopt_child(Copied::at_any_moment);
 }
@@ -54,12 +76,20 @@ void Registry::start() noexcept {
     if (started_) return;
     started_ = true;
     fork_watch_.arm();
-    pthread_atfork([] { instance().lock_.lock(); },  //
-                   [] { instance().lock_.unlock(); },
-                   [] {
-                       instance().adopt_child(Copied::under_the_lock);
-                       instance().lock_.unlock();
-                   });
+    pthread_atfork(
+        [] {
+            Patterns::instance().lock();
+            instance().lock_.lock();
+        },
+        [] {
+            instance().lock_.unlock();
+            Patterns::instance().unlock();
+        },
+        [] {
+            instance().adopt_child(Copied::under_the_lock);
+            instance().lock_.unlock();
+            Patterns::instance().unlock();
+        });
 }
 
 void Registry::adopt_child(Copied copied) noexcept {
@@ -75,49 +105,49 @@ void Registry::adopt_child(Copied copied) noexcept {
 }
 
 void Registry::rebuild_caches() noexcept {
-    changes_.abandon();
-    planned_.abandon();
-    pokes_.abandon();
+    update_.abandon();
+    for_each(&Tables::functions, &Tables::functions_end, [](FunctionKey& key) { key.jump.in_batch = false; });
+    for_each(&Tables::static_keys, &Tables::static_keys_end,
+             [](detail::StaticKeyData& key) { key.branch.in_batch = false; });
+    for_each(&Tables::tracepoints, &Tables::tracepoints_end, [](TracepointKey& key) { key.branch.in_batch = false; });
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        for (FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry)
-            if (FunctionKey* key = used(*entry)) key->in_batch = false;
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
             if (!has_slot(*record)) continue;
             void* target = key_of(*record)->target;
             __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
             record->current = read_word(Address::of(record->code));
-            if (!plan(*record, target, 0)) return;
+            if (!update_.show(*record, target, 0)) return;
+        }
+        for (BranchRecord* record = tables->branches; record != tables->branches_end; ++record) {
+            if (record->state != BranchState::patched) continue;
+            record->current = read_site(*record);
+            if (!update_.show(*record, key_of(*record)->enabled != 0, 0)) return;
         }
     }
-    static_cast<void>(apply_changes());
+    static_cast<void>(update_.apply());
 }
 
-// The key that an entry of a DSO's table stands for; null if nobody uses it.
-//     entry.self == &entry        the usual case (null: an entry that no compiler made)
-//     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key (R_X86_64_COPY);
-//                                 everybody, the defining DSO included, uses that
-//     elsewhere, in a table       another DSO defines the same name and comes first in the search order: it has the key
-FunctionKey* Registry::used(FunctionKey& entry) const noexcept {
-    if (entry.abi != detail::abi_version) return nullptr;
-    auto* key = static_cast<FunctionKey*>(entry.self);
-    if (key == nullptr || key == &entry) return &entry;
+bool Registry::is_in_a_table(const void* address) const noexcept {
+    const auto inside = [address](const auto* begin, const auto* end) { return begin <= address && address < end; };
     for (const Tables* tables = first_; tables != nullptr; tables = tables->next)
-        if (tables->keys <= key && key < tables->keys_end) return nullptr;
-    return key;
+        if (inside(tables->functions, tables->functions_end) || inside(tables->static_keys, tables->static_keys_end) ||
+            inside(tables->tracepoints, tables->tracepoints_end))
+            return true;
+    return false;
 }
 
-// A key is served by the copy of the library that meets it first; every other copy leaves its own trampolines to that key in
-// the form that asks it, which stays right whoever changes it.
-bool Registry::claim(FunctionKey& key) noexcept {
-    if (key.abi != detail::abi_version) return false;
-    if (key.owner == nullptr) key.owner = this;
-    return key.owner == this;
+// A key is served by the copy of the library that meets it first; every other copy leaves its own trampolines and branch sites
+// to that key in the form that asks it, which stays right whoever changes it.
+bool Registry::claim(detail::KeyIdentity& identity) noexcept {
+    if (identity.abi != detail::abi_version) return false;
+    if (identity.owner == nullptr) identity.owner = this;
+    return identity.owner == this;
 }
 
 bool Registry::bind(TrampolineRecord& record) noexcept {
-    if (record.code == nullptr) return false;  // the table's empty entry
-    FunctionKey* key = key_of(record);
-    if (key == nullptr || !claim(*key)) return false;
+    if (is_empty_entry(record)) return false;
+    Jump* key = key_of(record);
+    if (key == nullptr || key->abi != detail::abi_version || !claim(identity_of(*key))) return false;
     record.original = record.current = read_word(Address::of(record.code));
     record.next = key->trampolines;
     key->trampolines = &record;
@@ -125,10 +155,23 @@ bool Registry::bind(TrampolineRecord& record) noexcept {
     const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
     const bool intact = aligned && arch::is_slot_jump(code, Address::of(record.code), Address::of(record.slot));
     const Form form = backend().capabilities.form;
-    const TrampolineState state = form == Form::pointer ? TrampolineState::asks_key
-                                  : !intact             ? TrampolineState::slot_foreign
-                                                        : TrampolineState::slot;
-    record.state = state;
+    record.state = form == Form::pointer ? TrampolineState::asks_key
+                   : !intact             ? TrampolineState::slot_foreign
+                                         : TrampolineState::slot;
+    return true;
+}
+
+bool Registry::bind(BranchRecord& record) noexcept {
+    if (is_empty_entry(record)) return false;
+    BranchKey* key = key_of(record);
+    if (key == nullptr || key->abi != detail::abi_version || !claim(identity_of(*key))) return false;
+    record.next = key->sites;
+    key->sites = &record;
+    record.state = BranchState::tests;
+    if (backend().writing == nullptr) return true;
+    record.current = read_site(record);
+    const auto code = std::span(reinterpret_cast<const std::byte*>(&record.current), arch::capabilities().site_bytes);
+    record.state = arch::is_branch_jump(code) ? BranchState::patched : BranchState::foreign;
     return true;
 }
 
@@ -143,11 +186,22 @@ void Registry::unbind(TrampolineRecord& record) noexcept {
     record.state = TrampolineState::unbound;
 }
 
-void Registry::enter(Tables& tables) noexcept {
-    if (tables.abi != detail::abi_version) return;
+void Registry::unbind(BranchRecord& record) noexcept {
+    if (record.state == BranchState::unbound) return;
+    for (BranchRecord** link = &key_of(record)->sites; *link != nullptr; link = &(*link)->next) {
+        if (*link != &record) continue;
+        *link = record.next;
+        break;
+    }
+    record.next = nullptr;
+    record.state = BranchState::unbound;
+}
+
+bool Registry::enter(Tables& tables) noexcept {
+    if (tables.abi != detail::abi_version) return false;
     static_cast<void>(backend());  // tries the forms before the lock is taken
     const Hold hold(*this);
-    if (tables.owner != nullptr) return;
+    if (tables.owner != nullptr) return false;
     start();
     const AddressRange range = mapped_range(&tables);
     tables.owner = this;
@@ -157,24 +211,36 @@ void Registry::enter(Tables& tables) noexcept {
     tables.next = first_;
     if (first_ != nullptr) first_->previous = &tables;
     first_ = &tables;
-    for (FunctionKey* entry = tables.keys; entry != tables.keys_end; ++entry)
-        if (FunctionKey* key = used(*entry)) claim(*key);
+    tables.chain_area = nullptr;  // made when it is needed
+    const auto claim_all = [this](auto* begin, auto* end) {
+        for (; begin != end; ++begin)
+            if (auto* key = used(*begin)) claim(key->identity);
+    };
+    claim_all(tables.functions, tables.functions_end);
+    claim_all(tables.static_keys, tables.static_keys_end);
+    claim_all(tables.tracepoints, tables.tracepoints_end);
 
-    // Every trampoline becomes what its key says now: the function may have been retargeted before its DSO announced itself.
-    begin_update();
-    bool complete = true;
+    // Every place shows what its key says now: the key may have been changed before its DSO announced itself.
+    places_ += static_cast<std::size_t>((tables.records_end - tables.records) + (tables.branches_end - tables.branches));
+    update_.begin();
+    bool complete = update_.reserve(places_);
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
         if (!bind(*record)) continue;
         void* target = key_of(*record)->target;
         if (backend().capabilities.form != Form::pointer) __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
-        complete = plan(*record, target, 0) && complete;
+        complete = complete && update_.show(*record, target, 0);
     }
-    if (!apply_changes() || !complete) {
-        // Still right, through the slots; a later retarget() does not try again, so that it cannot fail where this did.
-        for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
-            if (record->state == TrampolineState::slot && backend().writing != nullptr)
-                record->state = TrampolineState::slot_refused;
-    }
+    for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
+        if (bind(*record)) complete = complete && update_.show(*record, key_of(*record)->enabled != 0, 0);
+    if (complete && update_.apply(Between::anything)) return true;
+
+    // Still right, through slots and tests; a later update does not try again, so that it cannot fail where this did.
+    if (backend().writing == nullptr) return true;
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+        if (record->state == TrampolineState::slot) record->state = TrampolineState::slot_refused;
+    for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
+        if (record->state == BranchState::patched) record->state = BranchState::refused;
+    return true;
 }
 
 void Registry::leave(Tables& tables) noexcept {
@@ -184,38 +250,61 @@ void Registry::leave(Tables& tables) noexcept {
         exiting_ = true;
         return;
     }
-    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) unbind(*record);
-    // Trampolines elsewhere to a function that is defined here: their DSO needs this one and has left before. If it did not,
-    // they are let go, so that nothing of this DSO is read again.
-    for (FunctionKey* entry = tables.keys; entry != tables.keys_end; ++entry)
-        if (FunctionKey* key = used(*entry))
-            while (key->trampolines != nullptr) unbind(*key->trampolines);
+    unbind_all(tables);
     (tables.previous != nullptr ? tables.previous->next : first_) = tables.next;
     if (tables.next != nullptr) tables.next->previous = tables.previous;
-    abandon_targets_in(tables);
+    abandon_code_in(tables);
     tables.owner = nullptr;
+    if (tables.chain_area != nullptr) static_cast<ChainArea*>(tables.chain_area)->close();
     if (backend().writing != nullptr) backend().writing->forget(range_of(tables));
 }
 
-// A function of another DSO that points into the one that leaves goes back to its default, or does nothing.
-void Registry::abandon_targets_in(const Tables& leaving) noexcept {
-    const AddressRange range = range_of(leaving);
-    begin_update();
-    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        for (FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry) {
-            FunctionKey* key = used(*entry);
-            if (key == nullptr || key->owner != this || !range.contains(Address::of(key->target))) continue;
-            const bool default_leaves = range.contains(Address::of(key->default_target));
-            void* target = default_leaves ? key->null_target : key->default_target;
-            if (target == nullptr) continue;
-            // Without memory: the calls that are left will fault, as they would with any function pointer.
-            if (!changes_.push_back({key, target}) || !plan_all(*key, target, 0)) return;
-        }
-    }
-    if (!changes_.empty()) static_cast<void>(apply_changes());
+void Registry::unbind_all(Tables& tables) noexcept {
+    places_ -= static_cast<std::size_t>((tables.records_end - tables.records) + (tables.branches_end - tables.branches));
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) unbind(*record);
+    for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record) unbind(*record);
+    // Places elsewhere that show a key which is defined here: their DSO needs this one and has left before. If it did not, they
+    // are let go, so that nothing of this DSO is read again.
+    const auto let_go = [this](auto*& list) {
+        while (list != nullptr) unbind(*list);
+    };
+    for_each_of(tables, &Tables::functions, &Tables::functions_end, [&](FunctionKey& key) { let_go(key.jump.trampolines); });
+    for_each_of(tables, &Tables::static_keys, &Tables::static_keys_end,
+                [&](detail::StaticKeyData& key) { let_go(key.branch.sites); });
+    for_each_of(tables, &Tables::tracepoints, &Tables::tracepoints_end, [&](TracepointKey& key) {
+        let_go(key.outer.trampolines);
+        let_go(key.inner.trampolines);
+        let_go(key.branch.sites);
+        forget_callbacks(key);
+    });
 }
 
-void detail::enter_dso(Tables& tables) noexcept { Registry::instance().enter(tables); }
-void detail::leave_dso(Tables& tables) noexcept { Registry::instance().leave(tables); }
+// What other DSOs lead into the one that leaves: functions go back to their default, or do nothing; callbacks are detached.
+void Registry::abandon_code_in(const Tables& leaving) noexcept {
+    const AddressRange range = range_of(leaving);
+    update_.begin();
+    bool complete = true, any = false;
+    for_each(&Tables::functions, &Tables::functions_end, [&](FunctionKey& key) {
+        if (!range.contains(Address::of(key.jump.target))) return;
+        const bool default_leaves = range.contains(Address::of(key.default_target));
+        void* target = default_leaves ? key.jump.null_target : key.default_target;
+        // Without memory, or a target: the calls that are left will fault, as they would with any function pointer.
+        if (target == nullptr || !complete) return;
+        any = true;
+        complete = update_.set(key.jump, target, 0);
+    });
+    if (any && complete) static_cast<void>(update_.apply());
+    for_each(&Tables::tracepoints, &Tables::tracepoints_end, [&](TracepointKey& key) { drop_callbacks_in(key, range); });
+}
+
+void detail::enter_dso(Tables& tables) noexcept {
+    if (Registry::instance().enter(tables)) Patterns::instance().arrived(tables);
+}
+
+void detail::leave_dso(Tables& tables) noexcept {
+    Patterns::instance().leave(tables);
+    // Callables whose code leaves with this DSO are to be destroyed before it does.
+    if (has_retired() && !is_in_section()) synchronize();
+}
 
 }  // namespace dynfunc

@@ -1,32 +1,45 @@
 // SPDX-License-Identifier: MIT
-// Every dynamic function of the process: which shared objects brought it, which trampolines reach it, what it points at.
+// Everything of the process that has a key: which shared objects brought it, which trampolines and branch sites show it.
 //
-// The key holds the truth (its target); slots and patched text are caches of it. INV-cache: under the text lock, outside an
-// update, every bound trampoline leads to its key's target.
+// The key holds the truth (a target, a bool, a list); slots and patched text are caches of it. INV-cache: under the text lock,
+// outside an update, every bound trampoline and branch site leads where its key says.
 #pragma once
-
-#include <span>
 
 #include <dynfunc/detail/tables.hpp>
 #include <dynfunc/dynfunc.hpp>
+#include <dynfunc/static_key.hpp>
+#include <dynfunc/tracepoint.hpp>
+
+#include <optional>
+#include <span>
 
 #include "arch.hpp"
+#include "callbacks.hpp"
 #include "fork_watch.hpp"
 #include "lock.hpp"
-#include "scratch.hpp"
-#include "text_poke.hpp"
+#include "update.hpp"
 
 namespace dynfunc {
 
-// Leads a function to a target; one element of an update. Once the targets are exchanged it holds the old one.
-struct Change {
-    detail::FunctionKey* key;
-    void* target;  // INV-callable-target
-};
+// The key's identity, from a part of the key.
+template <class Part>
+detail::KeyIdentity& identity_of(Part& part) noexcept {
+    return *reinterpret_cast<detail::KeyIdentity*>(reinterpret_cast<std::byte*>(&part) + part.identity_at);
+}
 
-// Whether updates reach the trampoline through its slot; otherwise it asks the key.
-inline bool has_slot(const detail::TrampolineRecord& record) noexcept {
-    return record.state != detail::TrampolineState::unbound && record.state != detail::TrampolineState::asks_key;
+// The first element whose flag an earlier one has; the flags are clear before and after.
+template <class FlagOf>
+std::optional<std::size_t> find_duplicate(std::size_t size, FlagOf&& flag_of) noexcept {
+    std::optional<std::size_t> duplicate;
+    std::size_t marked = 0;
+    for (; !duplicate && marked < size; ++marked) {
+        if (flag_of(marked))
+            duplicate = marked;
+        else
+            flag_of(marked) = true;
+    }
+    for (std::size_t i = 0; i < marked; ++i) flag_of(i) = false;
+    return duplicate;
 }
 
 // One per copy of the library, never destroyed.
@@ -34,20 +47,43 @@ class Registry {
 public:
     static Registry& instance() noexcept;
 
-    void enter(detail::Tables& tables) noexcept;
+    // Whether it was new.
+    bool enter(detail::Tables& tables) noexcept;
     void leave(detail::Tables& tables) noexcept;
-    Result<void> retarget(std::span<const Retarget> batch) noexcept;
 
-    // Calls visit(key) for every registered function, under the lock.
+    Result<void> retarget(std::span<const Retarget> batch) noexcept;
+    Result<void> update(std::span<const KeyUpdate> batch) noexcept;
+    // Fills `attached`, of the same size.
+    Result<void> attach(std::span<Attachment> batch, Subscription* attached) noexcept;
+    // No new event reaches it. Never out_of_memory.
+    Result<void> detach(detail::AttachedCallback& callback) noexcept;
+    // A detached callback that nobody has a handle to any more: retires it.
+    void retire_detached(detail::AttachedCallback& callback) noexcept;
+    bool is_attached(const detail::AttachedCallback& callback) noexcept;
+
+    // Call visit(key) for every registered key, under the lock.
     template <class Visit>
     void for_each_function(Visit&& visit) {
         const Hold hold(*this);
-        for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next)
-            for (detail::FunctionKey* entry = tables->keys; entry != tables->keys_end; ++entry)
-                if (detail::FunctionKey* key = used(*entry); key != nullptr && key->owner == this) visit(*key);
+        for_each(&detail::Tables::functions, &detail::Tables::functions_end, visit);
+    }
+    template <class Visit>
+    void for_each_static_key(Visit&& visit) {
+        const Hold hold(*this);
+        for_each(&detail::Tables::static_keys, &detail::Tables::static_keys_end, visit);
+    }
+    template <class Visit>
+    void for_each_tracepoint(Visit&& visit) {
+        const Hold hold(*this);
+        for_each(&detail::Tables::tracepoints, &detail::Tables::tracepoints_end, visit);
+    }
+    // Those that `tables` brought.
+    template <class Visit>
+    void for_each_tracepoint_of(detail::Tables& tables, Visit&& visit) {
+        const Hold hold(*this);
+        for_each_of(tables, &detail::Tables::tracepoints, &detail::Tables::tracepoints_end, visit);
     }
 
-private:
     // Holds the text lock; first makes a fresh child process our own, if that is where we are.
     class Hold {
     public:
@@ -59,43 +95,63 @@ private:
         Registry& registry_;
     };
 
+private:
     // registry.cpp: what comes and goes
     void start() noexcept;
-    detail::FunctionKey* used(detail::FunctionKey& entry) const noexcept;
-    bool claim(detail::FunctionKey& key) noexcept;
+    // The key that an entry of a DSO's table stands for; null if nobody uses it.
+    //     entry.self == &entry        the usual case (null: an entry that no compiler made)
+    //     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key (R_X86_64_COPY);
+    //                                 everybody, the defining DSO included, uses that
+    //     elsewhere, in a table       another DSO defines the same name and comes first in the search order: it has the key
+    template <class Key>
+    Key* used(Key& entry) const noexcept {
+        if (entry.identity.abi != detail::abi_version) return nullptr;
+        auto* key = static_cast<Key*>(entry.identity.self);
+        if (key == nullptr || key == &entry) return &entry;
+        return is_in_a_table(key) ? nullptr : key;
+    }
+    template <class Key, class Visit>
+    void for_each_of(detail::Tables& tables, Key* detail::Tables::* begin, Key* detail::Tables::* end, Visit&& visit) {
+        for (Key* entry = tables.*begin; entry != tables.*end; ++entry)
+            if (Key* key = used(*entry); key != nullptr && key->identity.owner == this) visit(*key);
+    }
+    template <class Key, class Visit>
+    void for_each(Key* detail::Tables::* begin, Key* detail::Tables::* end, Visit&& visit) {
+        for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next)
+            for_each_of(*tables, begin, end, visit);
+    }
+    bool is_in_a_table(const void* address) const noexcept;
+    bool claim(detail::KeyIdentity& identity) noexcept;
     bool bind(detail::TrampolineRecord& record) noexcept;
+    bool bind(detail::BranchRecord& record) noexcept;
     void unbind(detail::TrampolineRecord& record) noexcept;
-    void abandon_targets_in(const detail::Tables& leaving) noexcept;
+    void unbind(detail::BranchRecord& record) noexcept;
+    void unbind_all(detail::Tables& tables) noexcept;
+    void abandon_code_in(const detail::Tables& leaving) noexcept;
     enum class Copied { under_the_lock, at_any_moment };  // how this process was made: by fork(), by a raw clone
     void adopt_child(Copied copied) noexcept;
     void rebuild_caches() noexcept;
 
-    // update.cpp: one change of many functions
-    void begin_update() noexcept;
-    Result<void> collect(std::span<const Retarget> batch) noexcept;
-    bool plan(detail::TrampolineRecord& record, void* target, std::size_t element) noexcept;
-    bool plan_all(const detail::FunctionKey& key, void* target, std::size_t element) noexcept;
-    void exchange_targets() noexcept;
-    Result<void> apply_changes() noexcept;
+    // callbacks.cpp: who listens to tracepoints
+    Result<void> check(std::span<Attachment> batch) noexcept;
+    bool set_list(detail::TracepointKey& key, OwnedList* list, ChainBlock& chain, std::size_t element) noexcept;
+    ChainBlock make_chain(detail::TracepointKey& key, const OwnedList& list) noexcept;
+    Result<void> attach_prepared(std::span<Attachment> batch) noexcept;
+    Result<void> detach_into(OwnedList* list, detail::AttachedCallback& callback) noexcept;
+    Result<void> detach_in_place(detail::AttachedCallback& callback) noexcept;
+    void drop_callbacks_in(detail::TracepointKey& key, AddressRange leaving) noexcept;
+    static void reclaim_dropped(Retired& item) noexcept;
+    void forget_callbacks(detail::TracepointKey& key) noexcept;
 
     RankedMutex lock_{LockRank::text};
     ForkWatch fork_watch_;
     bool started_ = false;
     bool exiting_ = false;
     detail::Tables* first_ = nullptr;
-
-    // What one trampoline is to become.
-    struct Planned {
-        detail::TrampolineRecord* record;
-        detail::TrampolineState state;
-        std::uint64_t word;
-    };
-    Planned wanted(detail::TrampolineRecord& record, void* target) const noexcept;
-
-    // Of the update in progress; kept for their memory.
-    Scratch<Change> changes_;
-    Scratch<Planned> planned_;
-    Scratch<Poke> pokes_;
+    std::size_t places_ = 0;  // trampolines and branch sites of all tables
+    Update update_;           // the one in progress; kept for its memory
+    Scratch<arch::ChainCall> chain_calls_;
+    Scratch<std::byte> chain_code_;
 };
 
 }  // namespace dynfunc

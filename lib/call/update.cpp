@@ -1,136 +1,143 @@
 // SPDX-License-Identifier: MIT
-// One update: many functions, all or none.
-//
-//     1. collect    the batch becomes changes; refused input ends here
-//     2. plan       each trampoline's new word is encoded
-//     3. verify     every word that will change holds what the library wrote last: bytes_changed ends here
-//     4. keys, then slots, then text, then one membarrier
-//
-// Nothing was written before 4. In between, a caller reaches the old or the new target of each function, through whichever of
-// key, slot and text its trampoline uses.
+#include "update.hpp"
+
 #include <cstring>
 
+#include "arch.hpp"
 #include "backend.hpp"
-#include "registry.hpp"
 
 namespace dynfunc {
 namespace {
 
-using detail::FunctionKey;
+using detail::BranchRecord;
+using detail::BranchState;
+using detail::Jump;
 using detail::TrampolineRecord;
 using detail::TrampolineState;
 
-// Trampolines lie side by side, and everything between two of them is the library's own.
-constexpr std::size_t trampoline_gap = 512;
+// What one key may change: two jumps, a branch, a list.
+constexpr std::size_t changes_of_one_key = 4;
 
 }  // namespace
 
-void Registry::begin_update() noexcept {
+void Update::begin() noexcept {
     changes_.clear();
-    planned_.clear();
+    trampolines_.clear();
+    branches_.clear();
     pokes_.clear();
 }
 
-Result<void> Registry::collect(std::span<const Retarget> batch) noexcept {
-    if (batch.empty()) return std::unexpected(Error{.code = Errc::empty_batch});
-    Error refused{};
-    bool accepted = true;
-    for (std::size_t i = 0; accepted && i < batch.size(); ++i) {
-        FunctionKey* key = batch[i].key_;
-        const auto refuse = [&](Errc code) {
-            refused = {.code = code, .address = Address::of(key), .element = i};
-            accepted = false;
-        };
-        if (key == nullptr || !claim(*key)) {
-            refuse(Errc::foreign_function);
-            break;
-        }
-        void* target = batch[i].target_ != nullptr ? batch[i].target_ : key->null_target;
-        if (target == nullptr)
-            refuse(Errc::no_null_target);
-        else if (key->in_batch)
-            refuse(Errc::duplicate_in_batch);
-        else if (!changes_.push_back({key, target}))
-            refuse(Errc::out_of_memory);
-        else
-            key->in_batch = true;
-    }
-    for (const Change& change : changes_) change.key->in_batch = false;
-    if (!accepted) return std::unexpected(refused);
-    return {};
+void Update::abandon() noexcept {
+    changes_.abandon();
+    trampolines_.abandon();
+    branches_.abandon();
+    pokes_.abandon();
 }
 
-Registry::Planned Registry::wanted(TrampolineRecord& record, void* target) const noexcept {
+bool Update::reserve(std::size_t places) noexcept {
+    return changes_.reserve(changes_of_one_key) && trampolines_.reserve(places) && branches_.reserve(places) &&
+           pokes_.reserve(places);
+}
+
+Update::Shown Update::shown(TrampolineRecord& record, void* target) noexcept {
     const auto state = record.state;
     const bool may_patch =
         state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
     if (backend().writing == nullptr || !may_patch) return {&record, state, record.current};
-    const auto* key = static_cast<const FunctionKey*>(*record.key);
+    const auto* jump = static_cast<const Jump*>(*record.key);
     // Otherwise the null target is jumped to, as any other: it returns by itself.
-    const bool returns_at_once = target == key->null_target && key->returns_void && arch::capabilities().swaps_return;
+    const bool returns_at_once = target == jump->null_target && jump->returns_void && arch::capabilities().swaps_return;
     const Address site = Address::of(record.code);
-    const auto jump = arch::encode_site(arch::SiteKind::tail_call, site, returns_at_once ? Address{} : Address::of(target));
-    if (!jump) return {&record, TrampolineState::slot_far, record.original};
+    const auto code = arch::encode_site(arch::SiteKind::tail_call, site, returns_at_once ? Address{} : Address::of(target));
+    if (!code) return {&record, TrampolineState::slot_far, record.original};
     std::uint64_t word = record.original;
-    std::memcpy(&word, jump->bytes.data(), jump->size);
+    std::memcpy(&word, code->bytes.data(), code->size);
     return {&record, TrampolineState::patched, word};
 }
 
-bool Registry::plan(TrampolineRecord& record, void* target, std::size_t element) noexcept {
-    const Planned planned = wanted(record, target);
-    if (!planned_.push_back(planned)) return false;
+bool Update::show(TrampolineRecord& record, void* target, std::size_t element) noexcept {
+    const Shown planned = shown(record, target);
+    if (!trampolines_.push_back(planned)) return false;
     if (planned.word == record.current) return true;
-    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element})) return true;
-    planned_.truncate(planned_.size() - 1);  // a record must not claim a word that is not going to be written
+    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element, true})) return true;
+    trampolines_.truncate(trampolines_.size() - 1);  // a record must not claim a word that is not going to be written
     return false;
 }
 
-bool Registry::plan_all(const FunctionKey& key, void* target, std::size_t element) noexcept {
-    for (TrampolineRecord* record = key.trampolines; record != nullptr; record = record->next)
-        if (!plan(*record, target, element)) return false;
+bool Update::show(BranchRecord& record, bool enabled, std::size_t element) noexcept {
+    if (record.state != BranchState::patched) return true;
+    const Address site = site_of(record);
+    const std::int32_t& distance = record.targets[enabled ? 1 : 0];
+    const auto code = arch::encode_site(arch::SiteKind::branch, site, distance == 0 ? Address{} : Address::of(&distance) + distance);
+    if (!code) return true;  // further than the linker let it be: cannot happen, and would leave the site at its test
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, code->bytes.data(), code->size);
+    if (!branches_.push_back({&record, bytes})) return false;
+    if (bytes == record.current) return true;
+
+    // The word around the site: the bytes of other code as they are, those of the site as they should be.
+    const std::size_t word_bytes = arch::capabilities().word_bytes;
+    const Address word{site.value & ~(word_bytes - 1)};
+    const std::size_t offset = static_cast<std::size_t>(site - word);
+    Poke poke{word, read_word(word), 0, element};
+    poke.replacement = poke.expected;
+    std::memcpy(reinterpret_cast<std::byte*>(&poke.expected) + offset, &record.current, code->size);
+    std::memcpy(reinterpret_cast<std::byte*>(&poke.replacement) + offset, &bytes, code->size);
+    if (pokes_.push_back(poke)) return true;
+    branches_.truncate(branches_.size() - 1);
+    return false;
+}
+
+bool Update::set(Jump& jump, void* target, std::size_t element) noexcept {
+    if (!changes_.push_back({reinterpret_cast<std::uintptr_t*>(&jump.target), reinterpret_cast<std::uintptr_t>(target), &jump}))
+        return false;
+    for (TrampolineRecord* record = jump.trampolines; record != nullptr; record = record->next)
+        if (!show(*record, target, element)) return false;
     return true;
 }
 
-// Gives every key the target of its change and the change the key's.
-void Registry::exchange_targets() noexcept {
+bool Update::set(detail::BranchKey& key, bool enabled, std::size_t element) noexcept {
+    if (!changes_.push_back({&key.enabled, enabled, nullptr})) return false;
+    for (BranchRecord* record = key.sites; record != nullptr; record = record->next)
+        if (!show(*record, enabled, element)) return false;
+    return true;
+}
+
+bool Update::set(const void** word, const void* value) noexcept {
+    return changes_.push_back({reinterpret_cast<std::uintptr_t*>(word), reinterpret_cast<std::uintptr_t>(value), nullptr});
+}
+
+// Gives every word the value of its change and the change the word's.
+void Update::exchange() noexcept {
     for (Change& change : changes_) {
-        void* old = change.key->target;
-        // (A) release: what the caller wrote before is visible inside the target. Pairs with the load in the stub, in the slot
-        // jump (both followed by the jump that depends on it) and in the generic call site.
-        __atomic_store_n(&change.key->target, change.target, __ATOMIC_RELEASE);
-        for (TrampolineRecord* record = change.key->trampolines; record != nullptr; record = record->next)
-            if (has_slot(*record)) __atomic_store_n(record->slot, change.target, __ATOMIC_RELEASE);
-        change.target = old;
+        const std::uintptr_t old = *change.word;
+        // (A) (H) (K) release: what the caller wrote before is visible to whoever acts on the new value. Pairs with the load in
+        // the stub, in the slot jump (both followed by the jump that depends on it), in the generic call site, in the test of a
+        // branch site and in `iterate`.
+        __atomic_store_n(change.word, change.value, __ATOMIC_RELEASE);
+        if (change.jump != nullptr)
+            for (TrampolineRecord* record = change.jump->trampolines; record != nullptr; record = record->next)
+                if (has_slot(*record)) __atomic_store_n(record->slot, change.jump->target, __ATOMIC_RELEASE);
+        change.value = old;
     }
 }
 
-Result<void> Registry::apply_changes() noexcept {
+Result<void> Update::apply(Between between) noexcept {
     if (auto intact = TextPoke::verify(pokes_); !intact) return intact;
-    exchange_targets();
+    exchange();
     if (pokes_.empty()) {
-        // (G) a call that begins after the update returned loads the new pointer: the store is out of this core's buffer.
+        // (G) who comes after the update returned loads the new value: the store is out of this core's buffer.
         __sync_synchronize();
-    } else if (auto written = TextPoke(*backend().writing).commit(pokes_, trampoline_gap); !written) {
-        exchange_targets();
+    } else if (auto written = TextPoke(*backend().writing).commit(pokes_, between); !written) {
+        exchange();
         return written;
     }
-    for (const Planned& planned : planned_) {
-        planned.record->state = planned.state;
-        planned.record->current = planned.word;
+    for (const Shown& shown : trampolines_) {
+        shown.record->state = shown.state;
+        shown.record->current = shown.word;
     }
+    for (const ShownBranch& shown : branches_) shown.record->current = shown.bytes;
     return {};
 }
-
-Result<void> Registry::retarget(std::span<const Retarget> batch) noexcept {
-    const Hold hold(*this);
-    begin_update();
-    if (auto collected = collect(batch); !collected) return collected;
-    for (std::size_t i = 0; i < changes_.size(); ++i)
-        if (const Change& change = changes_.begin()[i]; !plan_all(*change.key, change.target, i))
-            return std::unexpected(Error{.code = Errc::out_of_memory, .element = i});
-    return apply_changes();
-}
-
-Result<void> retarget_all(std::span<const Retarget> batch) noexcept { return Registry::instance().retarget(batch); }
 
 }  // namespace dynfunc

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <dynfunc/introspect.hpp>
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <system_error>
@@ -39,16 +41,16 @@ StateText describe(TrampolineState state) noexcept {
 }
 
 FunctionInfo describe(const detail::FunctionKey& key) {
-    const auto or_null = [&](void* target) { return target == key.null_target ? Address{} : Address::of(target); };
-    FunctionInfo info{.name = key.name,
-                      .signature = key.signature,
-                      .file = key.file,
-                      .line = key.line,
-                      .target = or_null(key.target),
+    const auto or_null = [&](void* target) { return target == key.jump.null_target ? Address{} : Address::of(target); };
+    FunctionInfo info{.name = key.identity.name,
+                      .signature = key.identity.signature,
+                      .file = key.identity.file,
+                      .line = key.identity.line,
+                      .target = or_null(key.jump.target),
                       .default_target = or_null(key.default_target),
                       .form = capabilities().form,
                       .trampolines = {}};
-    for (auto* record = key.trampolines; record != nullptr; record = record->next) {
+    for (auto* record = key.jump.trampolines; record != nullptr; record = record->next) {
         const StateText text = describe(record->state);
         info.trampolines.push_back({Address::of(record->code), text.form, text.reason});
         info.form = std::max(info.form, text.form);
@@ -56,7 +58,92 @@ FunctionInfo describe(const detail::FunctionKey& key) {
     return info;
 }
 
+const char* reason(detail::BranchState state) noexcept {
+    switch (state) {
+        case detail::BranchState::unbound:
+            return "its key belongs to another copy or version of the library";
+        case detail::BranchState::tests:
+            return "this process cannot patch code, or is not to";
+        case detail::BranchState::foreign:
+            return "foreign bytes stood at the site";
+        case detail::BranchState::refused:
+            return "the site could not be written when its object was loaded";
+        case detail::BranchState::patched:
+            return "";
+    }
+    return "unknown";
+}
+
+SiteCounts describe(const detail::BranchKey& key) noexcept {
+    SiteCounts counts{0, 0, ""};
+    for (const auto* record = key.sites; record != nullptr; record = record->next) {
+        ++counts.sites;
+        if (record->state == detail::BranchState::patched)
+            ++counts.patched;
+        else
+            counts.reason = reason(record->state);
+    }
+    return counts;
+}
+
+StaticKeyInfo describe(const detail::StaticKeyData& key) {
+    return {.name = key.identity.name,
+            .file = key.identity.file,
+            .line = key.identity.line,
+            .enabled = key.branch.enabled != 0,
+            .count = key.count,
+            .branches = describe(key.branch)};
+}
+
+Delivery delivery_of(const detail::TracepointKey& key) noexcept {
+    if (key.list == nullptr) return Delivery::off;
+    if (key.outer.target != key.function(detail::TraceFunction::deliver)) return Delivery::direct;
+    if (key.inner.target == key.function(detail::TraceFunction::iterate)) return Delivery::iterator;
+    return list_of(key)->chain ? Delivery::generated : Delivery::function;
+}
+
+TracepointInfo describe(const detail::TracepointKey& key) {
+    TracepointInfo info{.name = key.identity.name,
+                        .signature = key.identity.signature,
+                        .file = key.identity.file,
+                        .line = key.identity.line,
+                        .callbacks = {},
+                        .hits = 0,
+                        .cut = __atomic_load_n(&key.cut, __ATOMIC_RELAXED),
+                        .delivery = delivery_of(key),
+                        .branches = describe(key.branch)};
+    const OwnedList* list = list_of(key);
+    for (const auto* callback = list != nullptr ? list->begin : nullptr; list != nullptr && callback != list->end; ++callback) {
+        if (callback->function == nullptr) continue;
+        const std::uint64_t hits = callback->hits != nullptr ? __atomic_load_n(callback->hits, __ATOMIC_RELAXED) : 0;
+        info.callbacks.push_back(
+            {Address::of(callback->function), callback->attached->priority, callback->hits != nullptr, hits});
+        info.hits += hits;
+    }
+    return info;
+}
+
+bool matches(const std::string& glob, const detail::KeyIdentity& key) noexcept {
+    return fnmatch(glob.c_str(), key.name, 0) == 0;
+}
+
 }  // namespace
+
+const char* to_string(Delivery delivery) noexcept {
+    switch (delivery) {
+        case Delivery::off:
+            return "off";
+        case Delivery::direct:
+            return "direct";
+        case Delivery::function:
+            return "function";
+        case Delivery::generated:
+            return "generated";
+        case Delivery::iterator:
+            return "iterator";
+    }
+    return "unknown";
+}
 
 const char* to_string(Form form) noexcept {
     switch (form) {
@@ -113,7 +200,41 @@ std::vector<FunctionInfo> functions() {
 std::optional<FunctionInfo> find_function(std::string_view name) {
     std::optional<FunctionInfo> found;
     Registry::instance().for_each_function([&](const detail::FunctionKey& key) {
-        if (!found && name == key.name) found = describe(key);
+        if (!found && name == key.identity.name) found = describe(key);
+    });
+    return found;
+}
+
+std::vector<StaticKeyInfo> static_keys(std::string_view glob) {
+    const std::string pattern(glob);
+    std::vector<StaticKeyInfo> all;
+    Registry::instance().for_each_static_key([&](const detail::StaticKeyData& key) {
+        if (matches(pattern, key.identity)) all.push_back(describe(key));
+    });
+    return all;
+}
+
+std::vector<TracepointInfo> tracepoints(std::string_view glob) {
+    const std::string pattern(glob);
+    std::vector<TracepointInfo> all;
+    Registry::instance().for_each_tracepoint([&](const detail::TracepointKey& key) {
+        if (matches(pattern, key.identity)) all.push_back(describe(key));
+    });
+    return all;
+}
+
+std::optional<StaticKeyInfo> find_static_key(std::string_view name) {
+    std::optional<StaticKeyInfo> found;
+    Registry::instance().for_each_static_key([&](const detail::StaticKeyData& key) {
+        if (!found && name == key.identity.name) found = describe(key);
+    });
+    return found;
+}
+
+std::optional<TracepointInfo> find_tracepoint(std::string_view name) {
+    std::optional<TracepointInfo> found;
+    Registry::instance().for_each_tracepoint([&](const detail::TracepointKey& key) {
+        if (!found && name == key.identity.name) found = describe(key);
     });
     return found;
 }

@@ -231,7 +231,7 @@ TEST(RetargetAll, RefusesADuplicateAndChangesNothing) {
 TEST(RetargetAll, RefusesAnEmptyElementAndChangesNothing) {
     const auto done = retarget_all({one.to(&plus_two), Retarget{}});
     ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code, Errc::foreign_function);
+    EXPECT_EQ(done.error().code, Errc::foreign_key);
     EXPECT_EQ(done.error().element, 1u);
     EXPECT_EQ(one(1), 2);
 }
@@ -246,22 +246,22 @@ TEST(RetargetAll, RefusesANullThatIsNotAllowedAndChangesNothing) {
 // Stands for a second copy of the library: its keys are owned by somebody else.
 TEST(RetargetAll, RefusesAFunctionOfAnotherCopyOfTheLibrary) {
     auto& key = reinterpret_cast<detail::FunctionKey&>(third);
-    const void* owner = std::exchange(key.owner, &key);
+    const void* owner = std::exchange(key.identity.owner, &key);
     const auto done = retarget_all({one.to(&plus_two), third.to(&plus_one)});
-    key.owner = owner;
+    key.identity.owner = owner;
     ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code, Errc::foreign_function);
+    EXPECT_EQ(done.error().code, Errc::foreign_key);
     EXPECT_EQ(done.error().address, Address::of(&third));
     EXPECT_EQ(one(1), 2);
 }
 
 TEST(RetargetAll, RefusesAFunctionOfAnotherVersion) {
     auto& key = reinterpret_cast<detail::FunctionKey&>(third);
-    ++key.abi;
+    ++key.identity.abi;
     const auto done = third.retarget(&plus_one);
-    --key.abi;
+    --key.identity.abi;
     ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code, Errc::foreign_function);
+    EXPECT_EQ(done.error().code, Errc::foreign_key);
 }
 
 TEST(Function, WhatWasWrittenBeforeRetargetIsSeenInTheTarget) {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Picks the inline call site of the machine. The only place that asks which machine this is.
+// Picks the inline call and branch sites of the machine. The only place that asks which machine this is.
 //
-// Each site header defines, for `template <class Tag, class Sig> struct Site`:
+// Each site header defines, for `template <class Place, class Sig> struct Site`:
 //     call_address()  what a call site calls: a constant (the trampoline), or the key's pointer of this moment
-// and has the trampoline, its stub and its record emitted in every DSO in which call_address() is used.
+// and has the trampoline, its stub and its record emitted in every DSO in which call_address() is used. `Place` is a type that
+// names a Jump: the tag of a dynamic function, or one of a tracepoint's two.
+//
+// It may define DYNFUNC_DETAIL_BRANCH, for branch.hpp: the instruction of a branch site as linked, at the label
+// .Ldynfunc_site%=. Without it, branches load the key and test it.
 #pragma once
 
 #include <dynfunc/detail/config.hpp>
@@ -15,19 +19,39 @@
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #endif
 
+// The unwind rules of generated code, which has set up its frame pointer wherever it calls. Not defined: there is none.
+#if DYNFUNC_GENERIC_SITES
+#elif defined(__x86_64__)
+#define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa rbp,16\n.cfi_offset rbp,-16\n"
+#elif defined(__aarch64__)
+#define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
+#endif
+
 #include <dynfunc/detail/registrar.hpp>
 #include <dynfunc/detail/signature.hpp>
 
 namespace dynfunc::detail {
 
 // Maps a tag type to the object that it tags: the result type of dynfunc_key_of(Tag*), found by argument-dependent lookup.
-template <auto* object>
+template <auto* tagged>
 struct KeyConstant {
-    static constexpr const void* address = object;
+    static constexpr auto* object = tagged;
 };
 
 template <class Tag>
-inline constexpr const void* key_address = decltype(dynfunc_key_of(static_cast<Tag*>(nullptr)))::address;
+using Key = decltype(dynfunc_key_of(static_cast<Tag*>(nullptr)));
+
+// The address of what sites ask: the object itself, whose first member that is, or a part of it.
+template <class Place>
+struct PlaceAddress {
+    static constexpr const void* value = Key<Place>::object;
+};
+
+// The assembly can name this word, which is hidden; not every compiler lets it name a key that another DSO may define.
+template <class Place>
+struct DYNFUNC_HIDDEN KeyWord {
+    [[gnu::used]] DYNFUNC_HIDDEN static constexpr const void* word = PlaceAddress<Place>::value;
+};
 
 }  // namespace dynfunc::detail
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The call site of arm64: `bl` to a hidden trampoline of this DSO.
+// The sites of arm64.
+//
+// A call site is `bl` to a hidden trampoline of this DSO.
 //
 //     dynfunc_text, 16 bytes, 16-byte aligned
 //         call:   adrp x16, slot                     the slot form, right from the first instruction of the process on
@@ -13,6 +15,10 @@
 //     .text, the stub: asks the key, so that an unregistered trampoline is right, and a process that may write nothing too
 //         stub:   adrp x16, key_word; ldr x16, [x16, :lo12:key_word]; ldr x16, [x16]; br x16
 //
+// A branch site is one instruction:
+//     as linked   b to code of the compiler's that loads the key and tests it
+//     patched     nop, or b to where the key says
+//
 // x16 and x17 belong to the linker's veneers and are free at every function entry. `br x16` may land on `bti c`.
 #pragma once
 
@@ -25,11 +31,9 @@
 
 namespace dynfunc::detail {
 
-template <class Tag, class Sig>
+template <class Place, class Sig>
 struct DYNFUNC_HIDDEN Site {
-    using Trampoline = typename Signature<Sig>::template Trampoline<Tag>;
-
-    [[gnu::used]] DYNFUNC_HIDDEN static constexpr const void* key_word = key_address<Tag>;
+    using Trampoline = typename Signature<Sig>::template Trampoline<Place>;
 
     [[gnu::used, gnu::noinline]] DYNFUNC_HIDDEN static void emit() {
         asm volatile(
@@ -59,7 +63,7 @@ struct DYNFUNC_HIDDEN Site {
             " br x16\n"
             ".cfi_endproc\n"
             ".popsection\n" DYNFUNC_DETAIL_SLOT_AND_RECORD ".endif" ::"S"(&Trampoline::call),
-            "S"(&key_word), "i"(sizeof(TrampolineRecord)));
+            "S"(&KeyWord<Place>::word), "i"(sizeof(TrampolineRecord)));
     }
 
     static Sig* call_address() noexcept {
@@ -70,3 +74,7 @@ struct DYNFUNC_HIDDEN Site {
 };
 
 }  // namespace dynfunc::detail
+
+#define DYNFUNC_DETAIL_BRANCH \
+    ".Ldynfunc_site%=:\n"     \
+    " b %l[test]\n"

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 // The call site of a machine, or of a build, that patches nothing: load the key's pointer, call it. Defines what every other
-// site must mean.
+// site must mean. Branches load the key and test it (branch.hpp).
 #pragma once
 
 #include <dynfunc/detail/site.hpp>
 
 namespace dynfunc::detail {
 
-template <class Tag, class Sig>
+template <class Place, class Sig>
 struct DYNFUNC_HIDDEN Site {
     static Sig* call_address() noexcept {
-        const auto* key = static_cast<const BasicFunctionKey<void*>*>(key_address<Tag>);
-        // (A) pairs with the store of the target in Registry::publish_target: what was written before retarget() is seen by the
+        const auto* jump = static_cast<const Jump*>(PlaceAddress<Place>::value);
+        // (A) pairs with the store of the target in Registry::exchange: what was written before retarget() is seen by the
         // target.
-        return reinterpret_cast<Sig*>(__atomic_load_n(&key->target, __ATOMIC_ACQUIRE));
+        return reinterpret_cast<Sig*>(__atomic_load_n(&jump->target, __ATOMIC_ACQUIRE));
     }
 };
 

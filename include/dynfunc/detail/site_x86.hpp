@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The call site of x86-64: `call rel32` to a hidden trampoline of this DSO.
+// The sites of x86-64.
+//
+// A call site is `call rel32` to a hidden trampoline of this DSO.
 //
 //     dynfunc_text, 16 bytes, 16-byte aligned
 //         call:   ff 25 disp32   jmp *slot(%rip)     the slot form, right from the first instruction of the process on
@@ -18,6 +20,12 @@
 //         stub:   mov key_word(%rip), %r11
 //                 jmp *(%r11)
 //
+// A branch site is one instruction of 5 bytes inside one aligned 8-byte word, so that one store replaces it; `.p2align 3,,4`
+// pads by at most 4 bytes.
+//     as linked   e9 rel32          jmp to code of the compiler's that loads the key and tests it
+//     patched     0f 1f 44 00 00    nopl 0(%rax,%rax,1): falls through
+//                 e9 rel32          jmp to where the key says
+//
 // %r11 is free at every function entry: no argument, no result, not saved by the callee. The unwind tables know both pieces.
 // `.ifndef`: with gcc -flto many translation units are one assembly. `.p2align 4` also for the stub's neighbours: measured,
 // 16 bytes per trampoline beat 8 at a thousand sites (docs/decisions/0003-trampoline-layout.md).
@@ -33,12 +41,9 @@
 
 namespace dynfunc::detail {
 
-template <class Tag, class Sig>
+template <class Place, class Sig>
 struct DYNFUNC_HIDDEN Site {
-    using Trampoline = typename Signature<Sig>::template Trampoline<Tag>;
-
-    // The assembly can name this word, which is hidden; not every compiler lets it name a key that another DSO may define.
-    [[gnu::used]] DYNFUNC_HIDDEN static constexpr const void* key_word = key_address<Tag>;
+    using Trampoline = typename Signature<Sig>::template Trampoline<Place>;
 
     [[gnu::used, gnu::noinline]] DYNFUNC_HIDDEN static void emit() {
         asm volatile(
@@ -63,7 +68,7 @@ struct DYNFUNC_HIDDEN Site {
             " jmp *(%%r11)\n"
             ".cfi_endproc\n"
             ".popsection\n" DYNFUNC_DETAIL_SLOT_AND_RECORD ".endif" ::"i"(&Trampoline::call),
-            "i"(&key_word), "i"(sizeof(TrampolineRecord)));
+            "i"(&KeyWord<Place>::word), "i"(sizeof(TrampolineRecord)));
     }
 
     static Sig* call_address() noexcept {
@@ -76,3 +81,9 @@ struct DYNFUNC_HIDDEN Site {
 }  // namespace dynfunc::detail
 
 #undef DYNFUNC_DETAIL_LANDING_PAD
+
+#define DYNFUNC_DETAIL_BRANCH     \
+    ".p2align 3,,4\n"             \
+    ".Ldynfunc_site%=:\n"         \
+    " .byte 0xe9\n"               \
+    " .long %l[test]-.-4\n"

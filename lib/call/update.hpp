@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// One update: many keys, all or none.
+//
+//     1. plan       each place that shows a key (trampoline, branch site) has its new word encoded
+//     2. verify     every word that will change holds what the library wrote last: bytes_changed ends here
+//     3. keys and slots, in the order in which they were set; then text; then one membarrier
+//
+// Nothing was written before 3. In between, a thread goes the old or the new way of each key, through whichever of key, slot and
+// text its place uses.
+#pragma once
+
+#include <dynfunc/detail/tables.hpp>
+#include <dynfunc/result.hpp>
+
+#include "scratch.hpp"
+#include "text_poke.hpp"
+
+namespace dynfunc {
+
+// Whether updates reach the trampoline through its slot; otherwise it asks the key.
+inline bool has_slot(const detail::TrampolineRecord& record) noexcept {
+    return record.state != detail::TrampolineState::unbound && record.state != detail::TrampolineState::asks_key;
+}
+
+// Where a branch site is.
+inline Address site_of(const detail::BranchRecord& record) noexcept { return Address::of(&record.site) + record.site; }
+
+// Threads: the text lock is held around every call.
+class Update {
+public:
+    void begin() noexcept;
+    // From here on an update of so many places, with the changes of one key, needs no memory.
+    [[nodiscard]] bool reserve(std::size_t places) noexcept;
+
+    // What is to change. False: no memory; then the update must not be applied. `element` is for errors.
+    [[nodiscard]] bool set(detail::Jump& jump, void* target, std::size_t element) noexcept;
+    [[nodiscard]] bool set(detail::BranchKey& key, bool enabled, std::size_t element) noexcept;
+    // A word that no code is a cache of.
+    [[nodiscard]] bool set(const void** word, const void* value) noexcept;
+
+    // What one place is to show, its key as it is.
+    [[nodiscard]] bool show(detail::TrampolineRecord& record, void* target, std::size_t element) noexcept;
+    [[nodiscard]] bool show(detail::BranchRecord& record, bool enabled, std::size_t element) noexcept;
+
+    // Errors: bytes_changed, text_not_writable, out_of_memory, sync_failed; then everything is as it was.
+    Result<void> apply(Between between = Between::own_text) noexcept;
+
+    // Leaves its memory alone, which may be half-way through a change.
+    void abandon() noexcept;
+
+private:
+    // Gives a word a value; once it was exchanged, the value is the old one.
+    struct Change {
+        std::uintptr_t* word;
+        std::uintptr_t value;
+        detail::Jump* jump;  // whose target the word is, or null
+    };
+    struct Shown {
+        detail::TrampolineRecord* record;
+        detail::TrampolineState state;
+        std::uint64_t word;
+    };
+    struct ShownBranch {
+        detail::BranchRecord* record;
+        std::uint64_t bytes;
+    };
+
+    static Shown shown(detail::TrampolineRecord& record, void* target) noexcept;
+    void exchange() noexcept;
+
+    Scratch<Change> changes_;
+    Scratch<Shown> trampolines_;
+    Scratch<ShownBranch> branches_;
+    Scratch<Poke> pokes_;
+};
+
+}  // namespace dynfunc
