@@ -38,7 +38,7 @@ struct Capabilities {
     std::size_t site_bytes;  // size of an instruction at a site: 5 on x86, 4 on arm64
     std::size_t word_bytes;  // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
     std::uint8_t integer_registers, vector_registers;  // that carry arguments
-    bool swaps_return;       // a running jump may be replaced by a return and back, as it may be by another jump
+    bool swaps_return;  // a running jump may be replaced by a return and back, as it may be by another jump
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
 };
 
@@ -57,7 +57,7 @@ struct ArgumentLayout {
 // One callee of a chain.
 struct ChainCall {
     Address function;
-    std::uint64_t data;   // passed behind the arguments, if `has_data`
+    std::uint64_t data;  // passed behind the arguments, if `has_data`
     bool has_data;
     std::uint64_t* hits;  // counted up by one, atomically, before the call; may be null
 };
@@ -85,10 +85,10 @@ bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) n
 // Whether `code` (site_bytes or more) is a direct jump: what stands at a branch site as linked.
 bool is_branch_jump(std::span<const std::byte> code) noexcept;
 
-// A function that hands its arguments on to each of `calls` in turn, the last one by a jump where that can be: no indirect call,
-// whatever is in reach. Several calls: one frame, in which the frame pointer is set up first, so that one unwind rule (of the
-// frame pointer) holds at every call. One call whose data fits a register: no frame, no call. Returns how many bytes of `room`
-// it took, a multiple of 16; code that runs at `runs_at` (16-byte aligned). The bytes behind the last instruction trap.
+// A function that hands its arguments on to each of `calls` in turn, the last one by a jump where that can be: no indirect
+// call, whatever is in reach. Several calls: one frame, in which the frame pointer is set up first, so that one unwind rule (of
+// the frame pointer) holds at every call. One call whose data fits a register: no frame, no call. Returns how many bytes of
+// `room` it took, a multiple of 16; code that runs at `runs_at` (16-byte aligned). The bytes behind the last instruction trap.
 // Errors: out_of_memory where `room` is too small; text_not_writable where patches_text is false. `calls` is not empty.
 Result<std::size_t> encode_chain(std::span<const ChainCall> calls, const ArgumentLayout& layout, Address runs_at,
                                  std::span<std::byte> room) noexcept;

@@ -137,16 +137,16 @@ private:
 
 // Declares a static key, in a header used by any number of files, in any named namespace. (The tag is declared by itself first:
 // named only in the next line it would be an outer namespace's.)
-#define DYNFUNC_STATIC_KEY_DECLARE(name)                       \
-    struct name##_dynfunc_tag;                                 \
-    extern ::dynfunc::StaticKey<name##_dynfunc_tag> name;      \
+#define DYNFUNC_STATIC_KEY_DECLARE(name)                  \
+    struct name##_dynfunc_tag;                            \
+    extern ::dynfunc::StaticKey<name##_dynfunc_tag> name; \
     ::dynfunc::detail::KeyConstant<&name> dynfunc_key_of(name##_dynfunc_tag*)
 
 // Defines it, in one file, declared before or not.
 #define DYNFUNC_STATIC_KEY_TRUE(name) DYNFUNC_DETAIL_STATIC_KEY(name, true)
 #define DYNFUNC_STATIC_KEY_FALSE(name) DYNFUNC_DETAIL_STATIC_KEY(name, false)
-#define DYNFUNC_DETAIL_STATIC_KEY(name, enabled)                                             \
-    DYNFUNC_STATIC_KEY_DECLARE(name);                                                        \
+#define DYNFUNC_DETAIL_STATIC_KEY(name, enabled)                                                                              \
+    DYNFUNC_STATIC_KEY_DECLARE(name);                                                                                         \
     [[gnu::used, gnu::retain, gnu::section("dynfunc_static_keys")]] constinit ::dynfunc::StaticKey<name##_dynfunc_tag> name { \
-        enabled, __FILE__, __LINE__                                                          \
+        enabled, __FILE__, __LINE__                                                                                           \
     }

@@ -9,9 +9,10 @@
 //     if (!subscription) report(subscription.error().message());
 //
 // How: while nobody listens a DYNFUNC_TRACE is one nop and its arguments are not evaluated. With one callback the nop becomes a
-// jump to a direct call of a trampoline, which leads to the callback by direct calls and jumps alone; with several the trampoline jumps to generated code that
-// calls one after the other: no loop, no indirect call. Where a process may not patch, the site loads and tests a word, and
-// several callbacks are called from an immutable array. dynfunc::tracepoints() (introspect.hpp) shows what each one is.
+// jump to a direct call of a trampoline, which leads to the callback by direct calls and jumps alone; with several the
+// trampoline jumps to generated code that calls one after the other: no loop, no indirect call. Where a process may not patch,
+// the site loads and tests a word, and several callbacks are called from an immutable array. dynfunc::tracepoints()
+// (introspect.hpp) shows what each one is.
 //
 // Which callback is called first? The one of higher priority; of equal ones the one attached earlier.
 //
@@ -32,8 +33,8 @@
 //
 // A library that is unloaded takes its tracepoints and their subscriptions with it; callbacks that lie in it are detached.
 //
-// Limits: not inside functions and unnamed namespaces. At most 16 parameters, of 256 bytes in all: trivially copyable values,
-// or lvalue references, since one event goes to several callbacks.
+// Limits: not inside functions and unnamed namespaces. At most 16 parameters: trivially copyable values of at most 16 bytes, or
+// lvalue references, since one event goes to several callbacks.
 #pragma once
 
 #include <cstdint>
@@ -141,7 +142,7 @@ private:
 
 template <class... Attachments>
 requires(sizeof...(Attachments) > 0 && (std::is_same_v<Attachments, Attachment> && ...))
-[[nodiscard]] Result<std::vector<Subscription>> attach_all(Attachments&&... batch) noexcept {
+    [[nodiscard]] Result<std::vector<Subscription>> attach_all(Attachments&&... batch) noexcept {
     Attachment all[] = {std::move(batch)...};
     return attach_all(std::span<Attachment>(all));
 }
@@ -228,9 +229,9 @@ DYNFUNC_EXPORT Result<PatternSubscription> subscribe(std::string_view glob, std:
 
 }  // namespace detail
 
-// Attaches callable(const TraceEvent&) to every tracepoint whose qualified name matches `glob` (as fnmatch(3): * ? [...]), all or
-// none, and to each in libraries loaded later, before their constructors run.
-// Contract: as attach_all(). .memory and .static_lifetime have no effect. Throws: what moving the callable throws, bad_alloc.
+// Attaches callable(const TraceEvent&) to every tracepoint whose qualified name matches `glob` (as fnmatch(3): * ? [...]), all
+// or none, and to each in libraries loaded later, before their constructors run. Contract: as attach_all(). .memory and
+// .static_lifetime have no effect. Throws: what moving the callable throws, bad_alloc.
 template <class F>
 [[nodiscard]] Result<PatternSubscription> subscribe(std::string_view glob, F callable, AttachOptions options = {}) {
     static_assert(std::is_invocable_v<F&, const TraceEvent&>, "dynfunc: the callback is called with a const TraceEvent&");
@@ -284,10 +285,8 @@ public:
                                 .abi = detail::abi_version,
                                 .owner = nullptr,
                                 .self = this}} {
-        static_assert(((std::is_reference_v<A> ? 8 : sizeof(A)) + ... + 0) <= detail::most_argument_bytes,
-                      "dynfunc: the parameters take more than 256 bytes; pass large ones as const T&");
-        static_assert(((std::is_reference_v<A> || alignof(A) <= 16) && ...),
-                      "dynfunc: a parameter with an alignment above 16 is to be passed as const T&");
+        static_assert(((std::is_reference_v<A> || (sizeof(A) <= 16 && alignof(A) <= 16)) && ...),
+                      "dynfunc: a tracepoint's parameter takes more than 16 bytes: pass it as const T&");
         static_assert(sizeof(initial_) == sizeof(key_));
     }
 
@@ -382,18 +381,18 @@ private:
     ::dynfunc::detail::KeyConstant<&name> dynfunc_key_of(name##_dynfunc_tag*)
 
 // Defines it, in one file, declared before or not.
-#define DYNFUNC_TRACEPOINT(name, ...)                                                                                        \
-    DYNFUNC_TRACEPOINT_DECLARE(name, __VA_ARGS__);                                                                           \
-    [[gnu::used, gnu::retain, gnu::section("dynfunc_tracepoints")]] constinit ::dynfunc::Tracepoint<name##_dynfunc_tag,      \
-                                                                                                    __VA_ARGS__>             \
-        name {                                                                                                               \
-        __FILE__, __LINE__, #__VA_ARGS__                                                                                     \
+#define DYNFUNC_TRACEPOINT(name, ...)                                                                        \
+    DYNFUNC_TRACEPOINT_DECLARE(name, __VA_ARGS__);                                                           \
+    [[gnu::used, gnu::retain,                                                                                \
+      gnu::section("dynfunc_tracepoints")]] constinit ::dynfunc::Tracepoint<name##_dynfunc_tag, __VA_ARGS__> \
+        name {                                                                                               \
+        __FILE__, __LINE__, #__VA_ARGS__                                                                     \
     }
 
 // An event: while nobody listens, a nop; the arguments are evaluated only if somebody does. A statement.
 // Threads:  any, also signal handlers.
-#define DYNFUNC_TRACE(name, ...)                                                       \
-    do {                                                                               \
-        if (dynfunc_is_traced(name)) [[unlikely]]                                      \
-            (name).dynfunc_outer_call()(__VA_ARGS__);                                  \
+#define DYNFUNC_TRACE(name, ...)                      \
+    do {                                              \
+        if (dynfunc_is_traced(name)) [[unlikely]]     \
+            (name).dynfunc_outer_call()(__VA_ARGS__); \
     } while (false)

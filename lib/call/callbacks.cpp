@@ -212,9 +212,8 @@ Result<void> Registry::check(std::span<Attachment> batch) noexcept {
         return refused(Errc::duplicate_in_batch, *i);
     for (std::size_t i = 0; i < batch.size(); ++i) {
         const OwnedList* list = list_of(*batch[i].key_);
-        if (list != nullptr && std::any_of(list->begin, list->end, [&](const Callback& callback) {
-                return is_same(callback, *batch[i].callback_);
-            }))
+        if (list != nullptr && std::any_of(list->begin, list->end,
+                                           [&](const Callback& callback) { return is_same(callback, *batch[i].callback_); }))
             return refused(Errc::already_attached, i);
     }
     return {};
@@ -290,7 +289,8 @@ Result<void> Registry::detach_into(OwnedList* list, AttachedCallback& callback) 
     ChainBlock chain;
     if (list != nullptr) fill(*list, old, nullptr, &callback);
     update_.begin();
-    if (!set_list(key, list, chain, 0)) return std::unexpected(Error{.code = Errc::out_of_memory, .address = Address::of(&key)});
+    if (!set_list(key, list, chain, 0))
+        return std::unexpected(Error{.code = Errc::out_of_memory, .address = Address::of(&key)});
     if (auto done = update_.apply(); !done) {
         ChainArea::release(chain);
         return done;

@@ -61,7 +61,8 @@ Result<void> Patterns::attach(Pattern& pattern, ForEach&& for_each_tracepoint) {
     batch.reserve(matching.size());
     for (detail::TracepointKey* key : matching) {
         detail::RelayTarget* target = pattern.callback.get();
-        batch.push_back(Attachment(*key, {key->function(detail::TraceFunction::relay), target, true, 0, 1, nullptr}, pattern.options));
+        batch.push_back(
+            Attachment(*key, {key->function(detail::TraceFunction::relay), target, true, 0, 1, nullptr}, pattern.options));
     }
     std::vector<Subscription> attached(batch.size());
     pattern.subscriptions.reserve(pattern.subscriptions.size() + batch.size());

@@ -10,8 +10,8 @@ namespace dynfunc {
 
 class Pattern;
 
-// One per copy of the library, never destroyed. Its lock is held while tracepoints arrive and leave, so that a pattern and a key
-// that it was matched with stay together until the attachment is made.
+// One per copy of the library, never destroyed. Its lock is held while tracepoints arrive and leave, so that a pattern and a
+// key that it was matched with stay together until the attachment is made.
 class Patterns {
 public:
     static Patterns& instance() noexcept;

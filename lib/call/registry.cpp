@@ -107,8 +107,7 @@ void Registry::adopt_child(Copied copied) noexcept {
 void Registry::rebuild_caches() noexcept {
     update_.abandon();
     for_each(&Tables::functions, &Tables::functions_end, [](FunctionKey& key) { key.jump.in_batch = false; });
-    for_each(&Tables::static_keys, &Tables::static_keys_end,
-             [](detail::StaticKeyData& key) { key.branch.in_batch = false; });
+    for_each(&Tables::static_keys, &Tables::static_keys_end, [](detail::StaticKeyData& key) { key.branch.in_batch = false; });
     for_each(&Tables::tracepoints, &Tables::tracepoints_end, [](TracepointKey& key) { key.branch.in_batch = false; });
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {

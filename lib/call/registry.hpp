@@ -100,7 +100,8 @@ private:
     void start() noexcept;
     // The key that an entry of a DSO's table stands for; null if nobody uses it.
     //     entry.self == &entry        the usual case (null: an entry that no compiler made)
-    //     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key (R_X86_64_COPY);
+    //     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key
+    //     (R_X86_64_COPY);
     //                                 everybody, the defining DSO included, uses that
     //     elsewhere, in a table       another DSO defines the same name and comes first in the search order: it has the key
     template <class Key>
@@ -111,14 +112,13 @@ private:
         return is_in_a_table(key) ? nullptr : key;
     }
     template <class Key, class Visit>
-    void for_each_of(detail::Tables& tables, Key* detail::Tables::* begin, Key* detail::Tables::* end, Visit&& visit) {
+    void for_each_of(detail::Tables& tables, Key* detail::Tables::*begin, Key* detail::Tables::*end, Visit&& visit) {
         for (Key* entry = tables.*begin; entry != tables.*end; ++entry)
             if (Key* key = used(*entry); key != nullptr && key->identity.owner == this) visit(*key);
     }
     template <class Key, class Visit>
-    void for_each(Key* detail::Tables::* begin, Key* detail::Tables::* end, Visit&& visit) {
-        for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next)
-            for_each_of(*tables, begin, end, visit);
+    void for_each(Key* detail::Tables::*begin, Key* detail::Tables::*end, Visit&& visit) {
+        for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next) for_each_of(*tables, begin, end, visit);
     }
     bool is_in_a_table(const void* address) const noexcept;
     bool claim(detail::KeyIdentity& identity) noexcept;

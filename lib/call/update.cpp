@@ -68,7 +68,8 @@ bool Update::show(BranchRecord& record, bool enabled, std::size_t element) noexc
     if (record.state != BranchState::patched) return true;
     const Address site = site_of(record);
     const std::int32_t& distance = record.targets[enabled ? 1 : 0];
-    const auto code = arch::encode_site(arch::SiteKind::branch, site, distance == 0 ? Address{} : Address::of(&distance) + distance);
+    const auto code =
+        arch::encode_site(arch::SiteKind::branch, site, distance == 0 ? Address{} : Address::of(&distance) + distance);
     if (!code) return true;  // further than the linker let it be: cannot happen, and would leave the site at its test
     std::uint64_t bytes = 0;
     std::memcpy(&bytes, code->bytes.data(), code->size);

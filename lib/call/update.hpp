@@ -5,8 +5,8 @@
 //     2. verify     every word that will change holds what the library wrote last: bytes_changed ends here
 //     3. keys and slots, in the order in which they were set; then text; then one membarrier
 //
-// Nothing was written before 3. In between, a thread goes the old or the new way of each key, through whichever of key, slot and
-// text its place uses.
+// Nothing was written before 3. In between, a thread goes the old or the new way of each key, through whichever of key, slot
+// and text its place uses.
 #pragma once
 
 #include <dynfunc/detail/tables.hpp>

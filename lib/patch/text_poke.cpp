@@ -20,7 +20,8 @@ constexpr std::size_t own_gap = 512;
 bool may_join(const Poke& low, const Poke& high, Between between, std::size_t word) noexcept {
     if (low.at.value / run_limit != high.at.value / run_limit) return false;
     const auto distance = static_cast<std::size_t>(high.at - low.at);
-    return between == Between::anything || distance <= word || (low.in_own_text && high.in_own_text && distance <= word + own_gap);
+    return between == Between::anything || distance <= word ||
+           (low.in_own_text && high.in_own_text && distance <= word + own_gap);
 }
 
 // How many pokes of `rest` one write takes.

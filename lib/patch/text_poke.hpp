@@ -20,7 +20,7 @@ namespace dynfunc {
 struct Poke {
     Address at;
     std::uint64_t expected, replacement;
-    std::size_t element;    // for errors: which element of the caller's batch
+    std::size_t element;       // for errors: which element of the caller's batch
     bool in_own_text = false;  // so is what lies between it and a neighbour that is in the library's own text too
 };
 

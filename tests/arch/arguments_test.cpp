@@ -13,7 +13,7 @@ enum Machine { x86, arm64 };
 constexpr Machine machine = DYNFUNC_ARCH;
 
 struct Most {
-    std::uint64_t word[detail::most_argument_bytes / 8];
+    std::uint64_t word[detail::most_argument_words / 2];
 };
 
 struct Expected {

@@ -95,12 +95,12 @@ template <class... A>
     if (visits_before_throw-- == 0) throw callee;
 }
 
-// Leaves numbers of its own in every register that carries arguments.
-[[gnu::noinline]] inline void take(std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
-                                   std::uint64_t, std::uint64_t, double, double, double, double, double, double, double,
-                                   double) {
-    asm volatile("" ::: "memory");
-}
+// Leaves numbers of its own in every register that carries arguments. Called through `take`, of which no compiler can know that
+// they are not used.
+using U = std::uint64_t;
+inline void take_arguments(U, U, U, U, U, U, U, U, double, double, double, double, double, double, double, double) {}
+inline void (*volatile take)(U, U, U, U, U, U, U, U, double, double, double, double, double, double, double,
+                             double) = &take_arguments;
 
 // arm64 passes what is larger than two words by the address of a copy, which all callees then have in common.
 template <class A>

@@ -6,6 +6,8 @@
 #include <dynfunc/introspect.hpp>
 
 #include <atomic>
+#include <memory>
+#include <string>
 #include <thread>
 
 #include "address_space.hpp"
@@ -15,6 +17,9 @@ namespace host {
 int one(int) { return 1; }
 int two(int) { return 2; }
 DYNFUNC(function, int(int), &one);
+DYNFUNC_STATIC_KEY_FALSE(key);
+DYNFUNC_TRACEPOINT(event, void(int value));
+void fire(int value) { DYNFUNC_TRACE(event, value); }
 }  // namespace host
 
 namespace dynfunc {
@@ -44,6 +49,8 @@ class Dso : public testing::Test {
 protected:
     void TearDown() override {
         ASSERT_TRUE(host::function.retarget(&host::one));
+        ASSERT_TRUE(host::key.disable());
+        EXPECT_TRUE(find_tracepoint("host::event")->callbacks.empty());
         EXPECT_EQ(test::writable_code(), "");
     }
 };
@@ -137,6 +144,118 @@ TEST_F(Dso, ComesAndGoesWhileOtherThreadsCallAndRetarget) {
     retargeter.join();
     EXPECT_EQ(wrong, 0);
     EXPECT_GT(calls, 0);
+}
+
+TEST_F(Dso, AKeyThatWasSwitchedOnBeforeItCameIsOnInItsFirstConstructor) {
+    EXPECT_FALSE(*Plugin()->enabled_in_constructor);
+    ASSERT_TRUE(host::key.enable());
+    const Plugin plugin;
+    EXPECT_TRUE(*plugin->enabled_in_constructor);
+    EXPECT_TRUE(plugin->likely() && plugin->unlikely());
+    ASSERT_TRUE(host::key.disable());
+    EXPECT_FALSE(plugin->likely() || plugin->unlikely());
+}
+
+TEST_F(Dso, ItsSitesAreListedWhileItIsLoaded) {
+    const std::size_t own = find_static_key("host::key")->branches.sites;
+    {
+        const Plugin plugin;
+        EXPECT_EQ(find_static_key("host::key")->branches.sites, own + (DYNFUNC_GENERIC_SITES ? 0 : 3));
+    }
+    EXPECT_EQ(find_static_key("host::key")->branches.sites, own);
+    EXPECT_TRUE(host::key.enable());
+}
+
+int counted = 0;
+void count(int value) { counted += value; }
+
+TEST_F(Dso, FiresTheProgramsTracepointsAndItsOwn) {
+    const Plugin plugin;
+    counted = 0;
+    const auto a = host::event.attach(&count);
+    const auto b = plugin->attach_to_own(&count);
+    const auto c = host::event.attach([](int) { ++counted; });
+    plugin->fire_host(10);
+    plugin->fire_own(100);
+    EXPECT_EQ(counted, 111);
+}
+
+TEST_F(Dso, TakesItsTracepointsAndTheirSubscriptionsWithIt) {
+    Plugin plugin;
+    const auto token = std::make_shared<int>();
+    auto subscription = plugin->attach_to_own(&count);
+    ASSERT_TRUE(subscription && subscription->is_attached());
+    EXPECT_TRUE(find_tracepoint("plugin::event"));
+    plugin.unload();
+    EXPECT_FALSE(find_tracepoint("plugin::event"));
+    EXPECT_FALSE(subscription->is_attached());
+    EXPECT_TRUE(subscription->detach()) << "there is nothing to detach";
+}
+
+TEST_F(Dso, ItsOwnSubscriptionsEndWithIt) {
+    Plugin plugin;
+    int counts = 0;
+    ASSERT_TRUE(plugin->attach_own_to_host(&counts));
+    host::fire(0);
+    plugin.unload();
+    host::fire(0);
+    EXPECT_EQ(counts, 1);
+}
+
+TEST_F(Dso, ItsCallbacksAreDetachedThoughTheProgramHoldsTheSubscription) {
+    Plugin plugin;
+    auto counts = std::make_shared<int>(0);
+    auto alone = plugin->attach_own_object_to_host(counts);
+    ASSERT_TRUE(alone);
+    {
+        const auto beside = host::event.attach(&count);
+        counted = 0;
+        host::fire(1);
+        EXPECT_EQ(*counts, 1);
+        plugin.unload();
+        EXPECT_EQ(counts.use_count(), 1) << "the callable outlives its code";
+        EXPECT_FALSE(alone->is_attached());
+        host::fire(1);
+        EXPECT_EQ(*counts, 1);
+        EXPECT_EQ(counted, 2);
+    }
+    EXPECT_TRUE(alone->detach());
+}
+
+TEST_F(Dso, APatternReachesItsTracepointsFromItsFirstConstructorOn) {
+    std::vector<std::string> events;
+    auto all = subscribe("plugin::*", [&](const TraceEvent& event) { events.push_back(event.text()); });
+    ASSERT_TRUE(all);
+    for (int i = 0; i < 3; ++i) {
+        const Plugin plugin;
+        EXPECT_EQ(all->size(), 1u);
+        plugin->fire_own(i);
+    }
+    EXPECT_EQ(all->size(), 0u);
+    EXPECT_EQ(all->missed(), 0u);
+    ASSERT_EQ(events.size(), 6u);
+    EXPECT_EQ(events[0], "plugin::event(-1)") << "the one of its constructor";
+    EXPECT_EQ(events[5], "plugin::event(2)");
+}
+
+TEST_F(Dso, AHundredComingsAndGoingsUnderEventsLeaveNothingBehind) {
+    std::atomic<bool> stop{false};
+    std::atomic<long> events{0};
+    auto all = subscribe("*::event", [&](const TraceEvent&) { ++events; });
+    std::thread fires([&] {
+        while (!stop) host::fire(1);
+    });
+    for (int i = 0; i < 100; ++i) {
+        const Plugin plugin;
+        auto a = plugin->attach_to_own(&count);
+        auto b = plugin->attach_own_object_to_host(std::make_shared<int>());
+        ASSERT_TRUE(a && b && host::key.increment());
+        plugin->fire_own(1);
+        ASSERT_TRUE(host::key.decrement());
+    }
+    stop = true;
+    fires.join();
+    EXPECT_GT(events, 100);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <poll.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/static_key.hpp>
+#include <dynfunc/tracepoint.hpp>
 
 #include <array>
 #include <atomic>
@@ -19,6 +21,8 @@ int two(int) { return 2; }
 int three(int) { return 3; }
 DYNFUNC(function, int(int), &one);
 DYNFUNC(beside, int(int), &one);
+DYNFUNC_STATIC_KEY_FALSE(key);
+DYNFUNC_TRACEPOINT(event, void(int value));
 }  // namespace forked
 
 namespace dynfunc {
@@ -114,6 +118,39 @@ TEST_P(Fork, GrandchildrenAreProcessesOfTheirOwn) {
     });
     EXPECT_EQ(test::wait_for(child).status, 0);
     EXPECT_EQ(function(0), 1);
+}
+
+int heard = 0;
+void hear_event(int value) { heard += value; }
+int fire(int value) {
+    heard = 0;
+    DYNFUNC_TRACE(event, value);
+    return heard;
+}
+bool is_on() { return static_branch_unlikely(key); }
+
+TEST_P(Fork, KeysAndTracepointsAreEachProcesssOwn) {
+    auto inherited = event.attach(&hear_event);
+    static Subscription* in_child;
+    in_child = &*inherited;
+    const pid_t child = GetParam()([] {
+        if (is_on() || fire(1) != 1) return 1;
+        if (!key.enable() || !is_on()) return 2;
+        auto beside = event.attach([](int value) { heard += value; }, {.priority = 1});
+        if (!beside || fire(1) != 2) return 3;
+        if (!in_child->detach() || fire(1) != 1) return 4;
+        tell(to_parent_);
+        hear(to_child_);
+        return is_on() && fire(1) == 1 && beside->detach() && fire(1) == 0 ? 0 : 5;
+    });
+    hear(to_parent_);
+    EXPECT_FALSE(is_on());
+    EXPECT_EQ(fire(1), 1);
+    const auto third = event.attach([](int value) { heard += value; });
+    EXPECT_EQ(fire(1), 2);
+    tell(to_child_);
+    EXPECT_EQ(test::wait_for(child).status, 0);
+    EXPECT_EQ(fire(1), 2);
 }
 
 // The child is made at any moment of the parent's updates, also while another thread holds the lock and has written one half.

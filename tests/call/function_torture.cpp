@@ -5,20 +5,18 @@
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/time.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "address_space.hpp"
 #include "near_copies.hpp"
+#include "torture.hpp"
 
 namespace torture {
 int start(int x) { return x * 16; }
@@ -36,12 +34,6 @@ namespace dynfunc {
 namespace {
 
 using namespace torture;
-using Clock = std::chrono::steady_clock;
-
-std::chrono::milliseconds duration() {
-    const char* seconds = std::getenv("DYNFUNC_TORTURE_SECONDS");
-    return std::chrono::milliseconds(seconds != nullptr ? static_cast<long>(1000 * std::atof(seconds)) : 10'000);
-}
 
 // The i-th retarget of a function leads to target i % copies. `begun` is written before the i-th call of retarget(), `done`
 // after.
@@ -123,27 +115,6 @@ void retarget_in_batches(const test::NearCopies& targets) {
     }
 }
 
-// Signals interrupt the threads of the process at any instruction.
-class TimerSignals {
-public:
-    TimerSignals() {
-        struct sigaction action {};
-        action.sa_handler = in_handler;
-        action.sa_flags = SA_RESTART;
-        sigaction(SIGALRM, &action, &before_);
-        const itimerval every{{0, 500}, {0, 500}};
-        setitimer(ITIMER_REAL, &every, nullptr);
-    }
-    ~TimerSignals() {
-        const itimerval never{};
-        setitimer(ITIMER_REAL, &never, nullptr);
-        sigaction(SIGALRM, &before_, nullptr);
-    }
-
-private:
-    struct sigaction before_ {};
-};
-
 TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) {
     const auto around = find_function("torture::single0");
     ASSERT_TRUE(around);
@@ -154,18 +125,14 @@ TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) 
     ASSERT_EQ(find_function("torture::single0")->form, capabilities().form) << "the targets are out of reach";
 
     {
-        const TimerSignals signals;
+        const test::TimerSignals signals(in_handler);
         std::vector<std::thread> threads;
         for (int i = 0; i < 4; ++i) threads.emplace_back(call_until_stopped);
         threads.emplace_back([&] { retarget_in_sequence(single0, sequences[0], targets); });
         threads.emplace_back([&] { retarget_in_sequence(single1, sequences[1], targets); });
         threads.emplace_back([&] { retarget_in_batches(targets); });
         threads.emplace_back([&] { retarget_in_batches(targets); });
-        const auto end = Clock::now() + duration();
-        while (Clock::now() < end) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(100));
-            EXPECT_EQ(test::writable_code(), "");
-        }
+        test::for_the_torture([] { EXPECT_EQ(test::writable_code(), ""); });
         stop = true;
         for (auto& thread : threads) thread.join();
     }

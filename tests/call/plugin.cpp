@@ -16,7 +16,41 @@ bool retarget_host_to_plugin() { return host::function.retarget(&ten_times).has_
 // Runs before main's code sees the plug-in, and calls through trampolines that may not be announced yet.
 int in_constructor = host::function(1) + own(1);
 
-extern "C" [[gnu::visibility("default")]] const Interface plugin_interface{
-    &call_own, &call_host, &retarget_own, &ten_times, &retarget_host_to_plugin, &in_constructor};
+DYNFUNC_TRACEPOINT(event, void(int value));
+bool enabled_in_constructor = static_branch_unlikely(host::key);
+
+bool likely() { return static_branch_likely(host::key); }
+bool unlikely() { return static_branch_unlikely(host::key); }
+void fire_own(int value) { DYNFUNC_TRACE(event, value); }
+void fire_host(int value) { DYNFUNC_TRACE(host::event, value); }
+dynfunc::Result<dynfunc::Subscription> attach_to_own(void (*callback)(int)) { return event.attach(callback); }
+
+dynfunc::Subscription kept;
+bool attach_own_to_host(int* counts) {
+    auto attached = host::event.attach([counts](int) { ++*counts; });
+    if (attached) kept = std::move(*attached);
+    return kept.is_attached();
+}
+dynfunc::Result<dynfunc::Subscription> attach_own_object_to_host(std::shared_ptr<int> counts) {
+    return host::event.attach([counts](int) { ++*counts; });
+}
+
+// An event before main's code has seen the plug-in.
+int fired_in_constructor = (fire_own(-1), 1);
+
+extern "C" [[gnu::visibility("default")]] const Interface plugin_interface{&call_own,
+                                                                           &call_host,
+                                                                           &retarget_own,
+                                                                           &ten_times,
+                                                                           &retarget_host_to_plugin,
+                                                                           &in_constructor,
+                                                                           &likely,
+                                                                           &unlikely,
+                                                                           &fire_own,
+                                                                           &fire_host,
+                                                                           &attach_to_own,
+                                                                           &attach_own_to_host,
+                                                                           &attach_own_object_to_host,
+                                                                           &enabled_in_constructor};
 
 }  // namespace plugin

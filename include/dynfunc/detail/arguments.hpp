@@ -24,9 +24,9 @@ struct ArgumentPlaces {
     friend bool operator==(const ArgumentPlaces&, const ArgumentPlaces&) = default;
 };
 
-inline constexpr std::size_t spread_words = 16;          // more than a convention has registers
-inline constexpr std::size_t most_argument_bytes = 256;  // of all parameters of a signature
-inline constexpr std::size_t numbered_places = 2 * most_argument_bytes / 8 + 2 * spread_words;
+inline constexpr std::size_t spread_words = 16;         // more than a convention has registers
+inline constexpr std::size_t most_argument_words = 64;  // on the stack, of the parameters of a signature, with what aligns them
+inline constexpr std::size_t numbered_places = most_argument_words + 2 * spread_words;
 
 template <class Number, std::size_t>
 using AnyNumber = Number;

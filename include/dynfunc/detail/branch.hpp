@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Branch sites: one instruction in the middle of ordinary code that falls through or jumps, by the way its key goes.
 //
-// As linked it jumps to `test`, a block that the compiler makes of ordinary code: load the key, test it. So a site is right from
-// the first instruction of the process on, in whatever order constructors run, and in a process that can never patch. When its
-// DSO announces itself the library replaces the instruction, and from then on whenever the key changes.
+// As linked it jumps to `test`, a block that the compiler makes of ordinary code: load the key, test it. So a site is right
+// from the first instruction of the process on, in whatever order constructors run, and in a process that can never patch. When
+// its DSO announces itself the library replaces the instruction, and from then on whenever the key changes.
 //
 // The assembly tells the compiler where it may go (asm goto), so both sides are compiled as the sides of any `if`. The record
 // is linked to the code it describes (section flags "?" and "o"): with less, linkers that collect garbage drop records of code
@@ -23,7 +23,7 @@ namespace dynfunc::detail {
 // A distance from its own field; 0 where the site falls through.
 #define DYNFUNC_DETAIL_DISTANCE(to) " .long " to "-.\n"
 #define DYNFUNC_DETAIL_BRANCH_SITE(when_disabled, when_enabled) \
-    DYNFUNC_DETAIL_BRANCH                                                           \
+    DYNFUNC_DETAIL_BRANCH                                       \
     ".pushsection dynfunc_branches,\"aw?o\",@progbits,.Ldynfunc_site%=\n"           \
     " .p2align 3\n" DYNFUNC_DETAIL_DISTANCE(".Ldynfunc_site%=") when_disabled when_enabled \
     DYNFUNC_DETAIL_DISTANCE("%c0") " .zero %c1\n"                                   \
@@ -34,7 +34,8 @@ namespace dynfunc::detail {
 template <class Tag>
 [[gnu::always_inline]] inline bool branch_unlikely(const BranchKey& key) noexcept {
     static_cast<void>(&emit_registrar);
-    asm goto(DYNFUNC_DETAIL_BRANCH_SITE(DYNFUNC_DETAIL_FALLS_THROUGH, DYNFUNC_DETAIL_DISTANCE("%l[enabled]"))::DYNFUNC_DETAIL_BRANCH_INPUTS::enabled,
+    asm goto(DYNFUNC_DETAIL_BRANCH_SITE(DYNFUNC_DETAIL_FALLS_THROUGH,
+                                        DYNFUNC_DETAIL_DISTANCE("%l[enabled]"))::DYNFUNC_DETAIL_BRANCH_INPUTS::enabled,
              test);
     return false;
 test:
@@ -46,7 +47,8 @@ enabled:
 template <class Tag>
 [[gnu::always_inline]] inline bool branch_likely(const BranchKey& key) noexcept {
     static_cast<void>(&emit_registrar);
-    asm goto(DYNFUNC_DETAIL_BRANCH_SITE(DYNFUNC_DETAIL_DISTANCE("%l[disabled]"), DYNFUNC_DETAIL_FALLS_THROUGH)::DYNFUNC_DETAIL_BRANCH_INPUTS::disabled,
+    asm goto(DYNFUNC_DETAIL_BRANCH_SITE(DYNFUNC_DETAIL_DISTANCE("%l[disabled]"),
+                                        DYNFUNC_DETAIL_FALLS_THROUGH)::DYNFUNC_DETAIL_BRANCH_INPUTS::disabled,
              test);
     return true;
 test:

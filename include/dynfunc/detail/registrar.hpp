@@ -48,9 +48,9 @@ DYNFUNC_HIDDEN inline constinit Tables dso_tables{.abi = abi_version,
 [[gnu::used]] DYNFUNC_HIDDEN inline void leave_this_dso() { leave_dso(dso_tables); }
 
 // An empty entry, so that the section exists in every DSO that has the registrar.
-#define DYNFUNC_DETAIL_EMPTY_ENTRY(section, flags, alignment, content)                              \
-    ".pushsection " section ",\"" flags "\",@progbits,dynfunc_registrar,comdat\n.p2align " alignment \
-    "\n" content "\n.popsection\n"
+#define DYNFUNC_DETAIL_EMPTY_ENTRY(section, flags, alignment, content)                                            \
+    ".pushsection " section ",\"" flags "\",@progbits,dynfunc_registrar,comdat\n.p2align " alignment "\n" content \
+    "\n.popsection\n"
 #ifdef DYNFUNC_DETAIL_FRAME_RULE
 #define DYNFUNC_DETAIL_EMPTY_CHAIN ".cfi_startproc\n" DYNFUNC_DETAIL_FRAME_RULE ".zero 16\n.cfi_endproc"
 #else
@@ -70,13 +70,13 @@ DYNFUNC_HIDDEN inline constinit Tables dso_tables{.abi = abi_version,
         ".hidden dynfunc_registrar\n"
         "dynfunc_registrar:\n"
         ".quad %c1\n"
-        ".popsection\n"                                                              //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_records", "awG", "3", ".zero %c2")             //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_branches", "awG", "3", ".zero %c3")            //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_keys", "awG", "7", ".zero %c4")                //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_static_keys", "awG", "6", ".zero %c5")         //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_tracepoints", "awG", "6", ".zero %c6")         //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_chains", "axG", "4", DYNFUNC_DETAIL_EMPTY_CHAIN)               //
+        ".popsection\n"                                                                       //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_records", "awG", "3", ".zero %c2")                //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_branches", "awG", "3", ".zero %c3")               //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_keys", "awG", "7", ".zero %c4")                   //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_static_keys", "awG", "6", ".zero %c5")            //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_tracepoints", "awG", "6", ".zero %c6")            //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_chains", "axG", "4", DYNFUNC_DETAIL_EMPTY_CHAIN)  //
         ::DYNFUNC_DETAIL_SYMBOL(&enter_this_dso),
         DYNFUNC_DETAIL_SYMBOL(&leave_this_dso), "i"(sizeof(TrampolineRecord)), "i"(sizeof(BranchRecord)),
         "i"(sizeof(FunctionKey)), "i"(sizeof(StaticKeyData)), "i"(sizeof(TracepointKey)));

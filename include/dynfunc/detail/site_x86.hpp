@@ -82,8 +82,8 @@ struct DYNFUNC_HIDDEN Site {
 
 #undef DYNFUNC_DETAIL_LANDING_PAD
 
-#define DYNFUNC_DETAIL_BRANCH     \
-    ".p2align 3,,4\n"             \
-    ".Ldynfunc_site%=:\n"         \
-    " .byte 0xe9\n"               \
+#define DYNFUNC_DETAIL_BRANCH \
+    ".p2align 3,,4\n"         \
+    ".Ldynfunc_site%=:\n"     \
+    " .byte 0xe9\n"           \
     " .long %l[test]-.-4\n"

@@ -44,8 +44,8 @@ struct KeyIdentity {
 };
 static_assert(sizeof(KeyIdentity) == 56);
 
-// The truth about where a set of trampolines leads. `P` is the typed function pointer where a definition initialises it (so that
-// it is constant-initialised, correct before any code runs) and void* where the library reads it.
+// The truth about where a set of trampolines leads. `P` is the typed function pointer where a definition initialises it (so
+// that it is constant-initialised, correct before any code runs) and void* where the library reads it.
 //
 // INV-callable-target: `target` is never null; it is `null_target` where the user's target is null.
 template <class P>
@@ -161,8 +161,8 @@ struct CallbackList;
 template <class P>
 struct alignas(64) BasicTracepointKey {
     BranchKey branch;
-    BasicJump<P> outer;  // from the sites: returns, a plain function that is never unloaded, or `deliver`
-    BasicJump<P> inner;  // from `deliver`, in a section: returns, a function, generated code, or `iterate`
+    BasicJump<P> outer;        // from the sites: returns, a plain function that is never unloaded, or `deliver`
+    BasicJump<P> inner;        // from `deliver`, in a section: returns, a function, generated code, or `iterate`
     const CallbackList* list;  // what iterate walks; null: nobody listens
     void* (*function)(TraceFunction) noexcept;
     ArgumentPlaces (*places)() noexcept;

@@ -74,8 +74,8 @@ struct CallbackShape {
     void (*destroy)(void* object) noexcept;  // null: nothing to destroy
 };
 
-// An event in a section, opened before or nested in a callback: whether it is to be delivered; then leave_nested_event() follows.
-// Threads: any, also signal handlers.
+// An event in a section, opened before or nested in a callback: whether it is to be delivered; then leave_nested_event()
+// follows. Threads: any, also signal handlers.
 DYNFUNC_EXPORT bool enter_nested_event(TracepointKey& key) noexcept;
 DYNFUNC_EXPORT void leave_nested_event() noexcept;
 
@@ -200,21 +200,23 @@ struct DYNFUNC_HIDDEN ChainRoom {
     static constexpr void (*base)() = &dynfunc_chain_base;
 
 #define DYNFUNC_DETAIL_CHAIN_ROOM(name, size)                  \
-    ".pushsection dynfunc_chains,\"axG\",@progbits," name ",comdat\n" \
+    ".pushsection dynfunc_chains,\"axG\",@progbits," name      \
+    ",comdat\n"                                                \
     ".p2align 4\n"                                             \
-    ".weak " name "\n"                                         \
-    ".hidden " name "\n"                                       \
-    name ":\n"                                                 \
+    ".weak " name                                              \
+    "\n"                                                       \
+    ".hidden " name "\n" name                                  \
+    ":\n"                                                      \
     ".cfi_startproc\n" DYNFUNC_DETAIL_FRAME_RULE ".zero " size \
     "\n.cfi_endproc\n"                                         \
     ".size " name ",.-" name                                   \
     "\n"                                                       \
     ".popsection\n"
     [[gnu::used, gnu::noinline]] DYNFUNC_HIDDEN static void emit() {
-        asm volatile(".ifndef %c0\n" DYNFUNC_DETAIL_CHAIN_ROOM("%c0", "128")
-                     ".endif\n"
-                     ".ifndef dynfunc_chain_base\n" DYNFUNC_DETAIL_CHAIN_ROOM("dynfunc_chain_base", "16384")
-                     ".endif" ::DYNFUNC_DETAIL_SYMBOL(&part));
+        asm volatile(".ifndef %c0\n" DYNFUNC_DETAIL_CHAIN_ROOM(
+            "%c0", "128") ".endif\n"
+                          ".ifndef dynfunc_chain_base\n" DYNFUNC_DETAIL_CHAIN_ROOM(
+                              "dynfunc_chain_base", "32768") ".endif" ::DYNFUNC_DETAIL_SYMBOL(&part));
     }
 #undef DYNFUNC_DETAIL_CHAIN_ROOM
 };
