@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "child.hpp"
+#include "reclaim.hpp"
 #include "surroundings.hpp"
 
 namespace dynfunc {
@@ -155,6 +156,74 @@ TEST(Synchronize, WorksInAChildWhereTheParentHadOpenSections) {
                   return 0;
               })).status,
               0);
+}
+
+// Says when it was reclaimed.
+struct Item : Retired {
+    explicit Item(std::atomic<int>& count) : reclaimed(&count) {
+        reclaim = [](Retired& item) noexcept { ++*static_cast<Item&>(item).reclaimed; };
+    }
+    std::atomic<int>* reclaimed;
+};
+
+TEST(Retire, IsReclaimedByTheNextSynchronizeAndOnce) {
+    std::atomic<int> reclaimed{0};
+    Item first(reclaimed), second(reclaimed);
+    retire(first);
+    {
+        const ReadSection section;
+        retire(second);  // also from inside
+    }
+    EXPECT_EQ(reclaimed, 0);
+    synchronize();
+    EXPECT_EQ(reclaimed, 2);
+    synchronize();
+    EXPECT_EQ(reclaimed, 2);
+}
+
+TEST(Retire, IsNotReclaimedWhileASectionThatIsOlderIsOpen) {
+    std::atomic<int> reclaimed{0};
+    Item item(reclaimed);
+    Reader reader;
+    retire(item);
+    try_reclaim();
+    EXPECT_EQ(reclaimed, 0) << "somebody may still see it";
+    std::thread waiter(synchronize);
+    std::this_thread::sleep_for(20ms);
+    EXPECT_EQ(reclaimed, 0);
+    reader.close();
+    waiter.join();
+    EXPECT_EQ(reclaimed, 1);
+}
+
+TEST(Retire, IsReclaimedWithoutWaitingOnceNobodyReads) {
+    std::atomic<int> reclaimed{0};
+    Item item(reclaimed);
+    {
+        const ReadSection section;
+        retire(item);
+        try_reclaim();  // inside: does nothing
+        EXPECT_EQ(reclaimed, 0);
+    }
+    try_reclaim();
+    EXPECT_EQ(reclaimed, 1);
+}
+
+TEST(Retire, ManyThreadsRetireAndEachItemIsReclaimedOnce) {
+    std::atomic<int> reclaimed{0};
+    constexpr int threads = 4, each = 2000;
+    std::vector<std::vector<Item>> items(threads, std::vector<Item>(each, Item(reclaimed)));
+    std::vector<std::thread> retirers;
+    for (auto& own : items)
+        retirers.emplace_back([&own] {
+            for (std::size_t i = 0; i < own.size(); ++i) {
+                retire(own[i]);
+                if (i % 100 == 0) synchronize();
+            }
+        });
+    for (auto& thread : retirers) thread.join();
+    synchronize();
+    EXPECT_EQ(reclaimed, threads * each);
 }
 
 // Readers follow a pointer to a live object; the writer replaces it, waits and marks the old one dead. `wait` false is the
