@@ -353,6 +353,7 @@ public:
 private:
     template <class Object>
     static void call_object(A... a, void* object) {
+        detail::tell_thread_sanitizer<Tag>();
         (*static_cast<Object*>(object))(static_cast<A&&>(a)...);
     }
 

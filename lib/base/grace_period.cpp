@@ -9,6 +9,7 @@
 #include <array>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "fatal.hpp"
 #include "fork_watch.hpp"
@@ -46,6 +47,10 @@ struct Chunk {
 constinit Chunk first_chunk{};
 constinit std::atomic<Chunk*> chunks{&first_chunk};  // the newest first
 
+constinit std::atomic<Retired*> retired{nullptr};
+// Threads that have taken items out of the list and not finished with them.
+constinit std::atomic<int> reclaimers{0};
+
 constinit RankedMutex period_lock{LockRank::grace_period};
 constinit ForkWatch fork_watch{};
 pthread_key_t thread_end;
@@ -82,6 +87,7 @@ void release_reader(void* reader) noexcept {
 // The child of a fork has one thread: every other section in the copied list will never be closed.
 void close_sections_of_the_parent() noexcept {
     period_lock.reset_in_child();
+    reclaimers.store(0, std::memory_order_relaxed);  // what the parent's other threads had taken is lost here
     for_each_reader([](Reader& reader) {
         if (&reader.word == detail::reader_word) return;
         reader.word.store(0, std::memory_order_relaxed);
@@ -105,8 +111,6 @@ void close_sections_of_the_parent() noexcept {
     if (has_thread_end) pthread_key_delete(thread_end);
     has_thread_end = false;
 }
-
-constinit std::atomic<Retired*> retired{nullptr};
 
 // (E) pairs with (D) in ~ReadSection.
 bool is_over(const detail::ReaderWord& word, std::uint64_t period) noexcept {
@@ -159,13 +163,38 @@ std::uint64_t begin_period() noexcept {
     return period;
 }
 
-void reclaim_all(Retired* items) noexcept {
-    while (items != nullptr) {
-        Retired* item = items;
-        items = item->next;
-        item->reclaim(*item);
+[[gnu::tls_model("initial-exec")]] thread_local constinit bool is_reclaimer = false;
+
+// Everything that is retired, taken out of the list until this ends.
+class Taken {
+public:
+    Taken() noexcept {
+        reclaimers.fetch_add(1, std::memory_order_seq_cst);
+        items_ = retired.exchange(nullptr, std::memory_order_acquire);
     }
-}
+    ~Taken() { reclaimers.fetch_sub(1, std::memory_order_seq_cst); }
+    Taken(const Taken&) = delete;
+
+    void reclaim() noexcept {
+        const bool nested = std::exchange(is_reclaimer, true);
+        for_each([](Retired& item) { item.reclaim(item); });
+        is_reclaimer = nested;
+    }
+    void put_back() noexcept { for_each(&retire); }
+
+private:
+    template <class Visit>
+    void for_each(Visit&& visit) noexcept {
+        for (Retired* next = items_; next != nullptr;) {
+            Retired& item = *next;
+            next = item.next;
+            visit(item);
+        }
+    }
+    Retired* items_;
+};
+
+bool has_retired() noexcept { return retired.load(std::memory_order_seq_cst) != nullptr; }
 
 }  // namespace
 
@@ -176,8 +205,6 @@ void retire(Retired& item) noexcept {
     }
 }
 
-bool has_retired() noexcept { return retired.load(std::memory_order_relaxed) != nullptr; }
-
 bool is_in_section() noexcept {
     return detail::reader_word != nullptr && detail::reader_word->load(std::memory_order_relaxed) != 0;
 }
@@ -185,30 +212,34 @@ bool is_in_section() noexcept {
 void synchronize() noexcept {
     if (fork_watch.is_new_process()) close_sections_of_the_parent();  // a raw clone ran no fork handler
     if (is_in_section()) fatal("synchronize() inside a ReadSection would wait for itself");
-    Retired* const due = retired.exchange(nullptr, std::memory_order_acquire);
+    Taken due;
     {
         const std::lock_guard hold(period_lock);
         const std::uint64_t period = begin_period();
         for_each_reader([&](const Reader& reader) { wait_for(reader.word, period); });
     }
-    reclaim_all(due);
+    due.reclaim();
 }
 
 void try_reclaim() noexcept {
     if (!has_retired() || is_in_section()) return;
     if (fork_watch.is_new_process()) close_sections_of_the_parent();
-    Retired* const due = retired.exchange(nullptr, std::memory_order_acquire);
+    Taken due;
     const std::uint64_t period = begin_period();
     bool all_over = true;
     for_each_reader([&](const Reader& reader) { all_over = all_over && is_over(reader.word, period); });
-    if (all_over) {
-        reclaim_all(due);
-        return;
-    }
-    for (Retired* item = due; item != nullptr;) {
-        Retired* const next = item->next;
-        retire(*item);
-        item = next;
+    if (all_over)
+        due.reclaim();
+    else
+        due.put_back();
+}
+
+void reclaim_everything() noexcept {
+    if (is_in_section()) return;
+    // Whoever is called back by a reclaimer, itself perhaps, must not wait for it.
+    while (has_retired() || (!is_reclaimer && reclaimers.load(std::memory_order_seq_cst) != 0)) {
+        if (has_retired()) synchronize();
+        sched_yield();
     }
 }
 

@@ -9,8 +9,10 @@ namespace dynfunc {
 // Whether this thread has a ReadSection open: it must not wait for a grace period.
 bool is_in_section() noexcept;
 
-// Whether anything waits to be reclaimed.
-bool has_retired() noexcept;
+// Returns when nothing is retired, and no other thread is reclaiming: what was retired may be unloaded. Inside a section it does
+// nothing.
+// Blocks: yes, as synchronize().
+void reclaim_everything() noexcept;
 
 // Reclaims what is retired if that can be done without waiting for anybody; inside a section it does nothing.
 // Threads: any.  Blocks: never.

@@ -345,12 +345,11 @@ Result<void> Registry::detach(AttachedCallback& callback) noexcept {
     }
 }
 
-void Registry::retire_detached(AttachedCallback& callback) noexcept {
+bool Registry::orphan(AttachedCallback& callback) noexcept {
     const Hold hold(*this);
-    if (callback.drop == AttachedCallback::Drop::waiting)
-        callback.drop = AttachedCallback::Drop::orphaned;
-    else
-        retire(callback);
+    if (callback.drop != AttachedCallback::Drop::waiting) return false;
+    callback.drop = AttachedCallback::Drop::orphaned;
+    return true;
 }
 
 bool Registry::is_attached(const AttachedCallback& callback) noexcept {
@@ -456,14 +455,19 @@ std::uint64_t Subscription::hits() const noexcept {
 Result<void> Subscription::detach_nosync() noexcept {
     if (callback_ == nullptr) return {};
     if (auto done = Registry::instance().detach(*callback_); !done) return done;
-    Registry::instance().retire_detached(*std::exchange(callback_, nullptr));
+    Registry::instance().let_go(*std::exchange(callback_, nullptr),
+                                [](detail::AttachedCallback& callback) { retire(callback); });
     return {};
 }
 
 Result<void> Subscription::detach() noexcept {
+    if (is_in_section()) return detach_nosync();
     if (callback_ == nullptr) return {};
-    if (auto done = detach_nosync(); !done) return done;
-    if (!is_in_section()) synchronize();
+    if (auto done = Registry::instance().detach(*callback_); !done) return done;
+    // Not retired: another thread's synchronize() might take it, and be late.
+    synchronize();
+    Registry::instance().let_go(*std::exchange(callback_, nullptr),
+                                [](detail::AttachedCallback& callback) { detail::AttachedCallback::free(&callback); });
     return {};
 }
 

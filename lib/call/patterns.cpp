@@ -122,8 +122,12 @@ Result<void> Patterns::detach(Pattern& pattern) noexcept {
             break;
         }
     }
-    retire(pattern);
-    if (!is_in_section()) synchronize();
+    if (is_in_section()) {
+        retire(pattern);
+    } else {
+        synchronize();
+        delete &pattern;
+    }
     return {};
 }
 

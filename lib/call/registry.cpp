@@ -303,7 +303,7 @@ void detail::enter_dso(Tables& tables) noexcept {
 void detail::leave_dso(Tables& tables) noexcept {
     Patterns::instance().leave(tables);
     // Callables whose code leaves with this DSO are to be destroyed before it does.
-    if (has_retired() && !is_in_section()) synchronize();
+    reclaim_everything();
 }
 
 }  // namespace dynfunc

@@ -57,8 +57,11 @@ public:
     Result<void> attach(std::span<Attachment> batch, Subscription* attached) noexcept;
     // No new event reaches it. Never out_of_memory.
     Result<void> detach(detail::AttachedCallback& callback) noexcept;
-    // A detached callback that nobody has a handle to any more: retires it.
-    void retire_detached(detail::AttachedCallback& callback) noexcept;
+    // The handle to a detached callback goes: end(callback), unless a DSO took it along and the grace period is to end it.
+    template <class End>
+    void let_go(detail::AttachedCallback& callback, End&& end) noexcept {
+        if (!orphan(callback)) end(callback);
+    }
     bool is_attached(const detail::AttachedCallback& callback) noexcept;
 
     // Call visit(key) for every registered key, under the lock.
@@ -140,6 +143,7 @@ private:
     Result<void> detach_into(OwnedList* list, detail::AttachedCallback& callback) noexcept;
     Result<void> detach_in_place(detail::AttachedCallback& callback) noexcept;
     void drop_callbacks_in(detail::TracepointKey& key, AddressRange leaving) noexcept;
+    bool orphan(detail::AttachedCallback& callback) noexcept;
     static void reclaim_dropped(Retired& item) noexcept;
     void forget_callbacks(detail::TracepointKey& key) noexcept;
 

@@ -1,42 +1,37 @@
 // SPDX-License-Identifier: MIT
-// What a call site compiles to, read back with Zydis: one `call rel32`, and no word about the library around it.
-#include <Zydis/Zydis.h>
+// What a call site and a branch site compile to, read back: one instruction, and no word about the library around it.
 #include <gtest/gtest.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/static_key.hpp>
 
 #include <vector>
 
+#include "disassembly.hpp"
+
 namespace codegen {
 int twice(int x) { return 2 * x; }
+[[gnu::noinline, gnu::cold]] int rare(int x) { return 3 * x; }
 DYNFUNC(direct, int(int), &twice);
 DYNFUNC(off, void(int), nullptr);
+DYNFUNC_STATIC_KEY_FALSE(key);
 }  // namespace codegen
 
 extern "C" [[gnu::noinline]] int codegen_site(int x) { return codegen::direct(x) + 1; }
 extern "C" [[gnu::noinline]] int codegen_tail(int x) { return codegen::direct(x); }
+extern "C" [[gnu::noinline]] int codegen_unlikely(int x) {
+    if (static_branch_unlikely(codegen::key)) return codegen::rare(x);
+    return x;
+}
+extern "C" [[gnu::noinline]] int codegen_likely(int x) {
+    if (static_branch_likely(codegen::key)) return x;
+    return codegen::rare(x);
+}
 
 namespace dynfunc {
 namespace {
 
-std::vector<ZydisDisassembledInstruction> disassemble(Address at) {
-    std::vector<ZydisDisassembledInstruction> all;
-    for (;;) {
-        ZydisDisassembledInstruction one;
-        if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, at.value, at.as<const void*>(), 16, &one))) break;
-        all.push_back(one);
-        at = at + one.info.length;
-        const auto mnemonic = one.info.mnemonic;
-        if (mnemonic == ZYDIS_MNEMONIC_RET || mnemonic == ZYDIS_MNEMONIC_JMP || all.size() > 40) break;
-    }
-    return all;
-}
-
-Address branch_target(const ZydisDisassembledInstruction& one) {
-    ZyanU64 target = 0;
-    ZydisCalcAbsoluteAddress(&one.info, &one.operands[0], one.runtime_address, &target);
-    return Address{static_cast<std::uintptr_t>(target)};
-}
+using namespace test;
 
 Address trampoline_of(const char* name) {
     const auto info = find_function(name);
@@ -46,10 +41,10 @@ Address trampoline_of(const char* name) {
 TEST(CallSite, IsOneDirectCallOfFiveBytesToTheTrampoline) {
     int calls = 0;
     for (const auto& one : disassemble(Address::of(&codegen_site))) {
-        if (one.info.mnemonic != ZYDIS_MNEMONIC_CALL) continue;
+        if (!is_call(one)) continue;
         ++calls;
         EXPECT_EQ(one.info.length, 5) << one.text;
-        EXPECT_EQ(one.operands[0].type, ZYDIS_OPERAND_TYPE_IMMEDIATE) << one.text;
+        EXPECT_TRUE(is_direct(one)) << one.text;
         const auto distance = trampoline_of("codegen::direct") - branch_target(one);
         EXPECT_TRUE(distance == 0 || distance == 8) << "8: behind a landing pad";
     }
@@ -59,7 +54,7 @@ TEST(CallSite, IsOneDirectCallOfFiveBytesToTheTrampoline) {
 TEST(CallSite, InTailPositionIsOneDirectJump) {
     const auto all = disassemble(Address::of(&codegen_tail));
     ASSERT_FALSE(all.empty());
-    EXPECT_EQ(all.back().info.mnemonic, ZYDIS_MNEMONIC_JMP);
+    EXPECT_TRUE(is_jump(all.back()));
     EXPECT_EQ(branch_target(all.back()), trampoline_of("codegen::direct"));
     EXPECT_LE(all.size(), 2u) << "an endbr64 at most before it";
 }
@@ -68,7 +63,7 @@ TEST(CallSite, TheTrampolineIsOneDirectJumpToTheTarget) {
     if (capabilities().form != Form::patched) GTEST_SKIP() << capabilities().text();
     const auto all = disassemble(trampoline_of("codegen::direct"));
     ASSERT_EQ(all.size(), 1u);
-    EXPECT_EQ(all[0].info.mnemonic, ZYDIS_MNEMONIC_JMP);
+    EXPECT_TRUE(is_jump(all[0]));
     EXPECT_EQ(all[0].info.length, 5);
     EXPECT_EQ(branch_target(all[0]), Address::of(&codegen::twice));
 }
@@ -78,7 +73,61 @@ TEST(CallSite, TheTrampolineOfANullVoidFunctionIsOneReturn) {
     codegen::off(1);
     const auto all = disassemble(trampoline_of("codegen::off"));
     ASSERT_EQ(all.size(), 1u);
-    EXPECT_EQ(all[0].info.mnemonic, ZYDIS_MNEMONIC_RET);
+    EXPECT_TRUE(is_return(all[0]));
+}
+
+// The one site of codegen::key in `function`; where it leads is checked on the way.
+const detail::BranchRecord* record_in(int (*function)(int)) {
+    const auto code = reachable(Address::of(function), {Address::of(&codegen::rare)});
+    const detail::BranchRecord* found = nullptr;
+    const auto& key = reinterpret_cast<const detail::StaticKeyData&>(codegen::key).branch;
+    for (const auto* record = key.sites; record != nullptr; record = record->next) {
+        if (!code.contains(Address::of(&record->site) + record->site)) continue;
+        EXPECT_EQ(found, nullptr) << "there are two";
+        found = record;
+    }
+    return found;
+}
+
+void expect_branch(int (*function)(int), bool enabled, bool likely) {
+    ASSERT_TRUE(update_all({codegen::key.to(enabled)}));
+    const auto* record = record_in(function);
+    ASSERT_NE(record, nullptr);
+    const Address site = Address::of(&record->site) + record->site;
+    EXPECT_LE(site.value % 8 + 5, 8u) << "not inside one aligned word";
+    const auto one = decode(site);
+    ASSERT_TRUE(one);
+    EXPECT_EQ(one->info.length, 5);
+    const auto path = follow(Address::of(function), Address::of(&codegen::rare));
+    if (enabled == likely) {
+        EXPECT_TRUE(is_nop(*one)) << one->text;
+        ASSERT_TRUE(is_return(path.back())) << text_of(path);
+        EXPECT_TRUE(std::ranges::none_of(path, is_jump)) << "the expected side is not right behind the site\n" << text_of(path);
+    } else {
+        EXPECT_TRUE(is_jump(*one) && is_direct(*one)) << one->text;
+        const auto& distance = record->targets[enabled ? 1 : 0];
+        EXPECT_EQ(branch_target(*one), Address::of(&distance) + distance);
+        EXPECT_EQ(branch_target(path.back()), Address::of(&codegen::rare)) << text_of(path);
+    }
+    for (const auto& step : path) {
+        EXPECT_FALSE(names_memory(step)) << step.text << "\nin\n" << text_of(path);
+        EXPECT_FALSE(moves_stack(step)) << step.text << "\nin\n" << text_of(path);
+        EXPECT_FALSE(is_conditional(step)) << step.text << "\nin\n" << text_of(path);
+    }
+    EXPECT_EQ(function(5), enabled == likely ? 5 : 15);
+}
+
+TEST(BranchSite, IsOneNopWhereItFallsThroughAndOneJumpWhereItDoesNot) {
+    if (capabilities().form != Form::patched) GTEST_SKIP() << capabilities().text();
+    for (const bool enabled : {false, true, false}) {
+        SCOPED_TRACE(enabled ? "enabled" : "disabled");
+        {
+            SCOPED_TRACE("unlikely");
+            expect_branch(&codegen_unlikely, enabled, false);
+        }
+        SCOPED_TRACE("likely");
+        expect_branch(&codegen_likely, enabled, true);
+    }
 }
 
 }  // namespace

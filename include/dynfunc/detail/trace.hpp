@@ -135,6 +135,24 @@ struct RelayTarget {
     void (*call)(RelayTarget& target, const EventArguments& event);
 };
 
+#if defined(__SANITIZE_THREAD__)
+#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
+#endif
+#endif
+
+// Whoever comes through patched code sees what was written before it was patched; the thread sanitizer does not know that, and
+// is told by a load of what was stored before the code.
+template <class Tag>
+inline void tell_thread_sanitizer() noexcept {
+#ifdef DYNFUNC_DETAIL_THREAD_SANITIZER
+    static_cast<void>(__atomic_load_n(&Key<Tag>::object->key().list, __ATOMIC_ACQUIRE));
+#endif
+}
+#undef DYNFUNC_DETAIL_THREAD_SANITIZER
+
 template <class Tag, class... A>
 struct DYNFUNC_HIDDEN TraceCode {
     static constexpr std::array<Parameter, sizeof...(A) + 1> parameters{parameter_of<A>()..., Parameter{}};
@@ -145,12 +163,14 @@ struct DYNFUNC_HIDDEN TraceCode {
         if (!OutermostSection::is_possible()) [[unlikely]]
             return deliver_nested(static_cast<A&&>(a)...);
         const OutermostSection section;
+        tell_thread_sanitizer<Tag>();
         Site<InnerCall<Tag>, void(A...)>::call_address()(static_cast<A&&>(a)...);
     }
 
     // Also the first event of a thread.
     [[gnu::noinline, gnu::cold]] static void deliver_nested(A... a) {
         const NestedEvent event(Key<Tag>::object->key());
+        tell_thread_sanitizer<Tag>();
         if (event.is_delivered()) Site<InnerCall<Tag>, void(A...)>::call_address()(static_cast<A&&>(a)...);
     }
 
@@ -172,6 +192,7 @@ struct DYNFUNC_HIDDEN TraceCode {
 
     static void relay(A... a, void* data) {
         const void* const values[] = {static_cast<const void*>(std::addressof(a))..., nullptr};
+        tell_thread_sanitizer<Tag>();
         auto* target = static_cast<RelayTarget*>(data);
         target->call(*target, {&Key<Tag>::object->key(), values});
     }
