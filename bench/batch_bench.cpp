@@ -32,8 +32,8 @@ struct Batches {
 
     Batches(const SiteBlock& block, std::size_t size) {
         for (std::size_t i = 0; i < size; ++i) {
-            there.push_back(block.keys[i].to(target(block, i + 1)));
-            back.push_back(block.keys[i].to(target(block, i)));
+            there.push_back(block.functions()[i].to(target(block, i + 1)));
+            back.push_back(block.functions()[i].to(target(block, i)));
         }
     }
     void turn(std::size_t i) const { check(dynfunc::retarget_all(i % 2 == 0 ? there : back)); }
@@ -66,7 +66,7 @@ void measure_alone(Run& run, const SiteBlock& block) {
                .params = params(1, 0),
                .run =
                    [&block](std::uint64_t n) {
-                       for (std::uint64_t i = 0; i < n; ++i) check(block.keys[0].retarget(target(block, i)));
+                       for (std::uint64_t i = 0; i < n; ++i) check(block.functions()[0].retarget(target(block, i)));
                    },
                .form = form_of(block)});
     for (const std::size_t size : sizes)
@@ -101,7 +101,7 @@ void measure_under_caller(Run& run, const SiteBlock& block) {
                    .targets = id == std::string("dynfunc-batch") ? targets(size) : std::vector<Target>{},
                    .form = form_of(block)});
     };
-    add("dynfunc", 1, [&block](std::size_t i) { check(block.keys[0].retarget(target(block, i))); });
+    add("dynfunc", 1, [&block](std::size_t i) { check(block.functions()[0].retarget(target(block, i))); });
     for (const std::size_t size : sizes)
         add("dynfunc-batch", size, [batches = Batches(block, size)](std::size_t i) { batches.turn(i); });
     group.measure();

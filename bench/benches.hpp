@@ -9,6 +9,9 @@ namespace bench {
 void bench_calls(Run&);
 void bench_retarget(Run&);
 void bench_text_writers(Run&);
+void bench_tracepoints(Run&);
+void bench_static_keys(Run&);
+void bench_hackbench(Run&);
 
 struct Bench {
     const char* name;
@@ -22,11 +25,17 @@ inline constexpr Bench all_benches[] = {
     {"retarget", "what changing a target costs: alone, under callers, in batches; start-up of 10,000 functions",
      &bench_retarget},
     {"text_writers", "ways to write one word of running code, by plain system calls", &bench_text_writers},
+    {"tracepoints", "what an event costs with 0 to 8 callbacks, and what attaching does", &bench_tracepoints},
+    {"static_keys", "what a switched-off and a switched-on branch cost; toggling 1 to 10,000 sites", &bench_static_keys},
+    {"hackbench", "hackbench with all trace events on, in four builds", &bench_hackbench},
 };
 
 // Parts of a bench that have files of their own.
-void bench_call_sites(Run&);  // calls: many distinct sites
-void bench_batches(Run&);     // retarget: retarget_all
-void bench_startup(Run&);     // retarget: what registration costs
+void bench_call_sites(Run&);      // calls: many distinct sites
+void bench_batches(Run&);         // retarget: retarget_all
+void bench_startup(Run&);         // retarget: what registration costs
+void bench_attach(Run&);          // tracepoints: attach and detach
+void bench_toggle(Run&);          // static_keys: enable and disable
+void bench_branch_startup(Run&);  // static_keys: what registration costs
 
 }  // namespace bench

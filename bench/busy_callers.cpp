@@ -51,19 +51,26 @@ bool BusyCallers::all_advance() const noexcept {
                        [this](const auto& caller) { return advances(*caller); });
 }
 
-double median_latency(const BusyCallers& callers, const std::function<void()>& operation) {
+double median_latency(const BusyCallers& callers, const std::function<void()>& operation, const std::function<void()>& prepare,
+                      const std::function<void()>& undo) {
     std::vector<double> samples;
+    std::size_t tried = 0;
     const double end = now(Clock::wall) + round_budget_ns;
-    while (samples.size() < wanted_samples && now(Clock::wall) < end) {
+    // A slow operation takes more than the budget: as often as a median needs.
+    while (samples.size() < wanted_samples && (now(Clock::wall) < end || (tried > 0 && tried < fewest_samples))) {
         if (!callers.all_advance()) {
             // Other work has a caller's core. Spinning until it comes back would only cost this thread its own turn.
             std::this_thread::sleep_for(std::chrono::microseconds(100));
             continue;
         }
+        ++tried;
+        if (prepare) prepare();
+        const bool ran_before = callers.all_advance();
         const double begin = now(Clock::wall);
         operation();
         const double ns = now(Clock::wall) - begin;
-        if (callers.all_advance()) samples.push_back(ns);
+        if (ran_before && callers.all_advance()) samples.push_back(ns);
+        if (undo) undo();
     }
     return samples.size() < fewest_samples ? std::nan("") : median(std::move(samples));
 }

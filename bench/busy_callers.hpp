@@ -43,7 +43,9 @@ private:
     std::atomic<bool> stop_{false};
 };
 
-// One round: the median wall time of `operation` over some dozens of samples; NaN if the callers hardly ever ran.
-double median_latency(const BusyCallers& callers, const std::function<void()>& operation);
+// One round: the median wall time of `operation` over some dozens of samples; NaN if the callers hardly ever ran. `prepare` and
+// `undo` stand before and behind each, outside the clock.
+double median_latency(const BusyCallers& callers, const std::function<void()>& operation,
+                      const std::function<void()>& prepare = {}, const std::function<void()>& undo = {});
 
 }  // namespace bench

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/static_key.hpp>
 #include <string>
 #include <string_view>
 
@@ -14,17 +15,22 @@
 
 namespace bench {
 
-// A key of sites.py as the API sees it: all of them are functions of one type, told apart by their address.
+// Keys of sites.py as the API sees them: all of them are of one type, told apart by their address.
 using SiteFunction = dynfunc::Function<struct site_dynfunc_tag, Callee>;
+using SiteKey = dynfunc::StaticKey<struct site_key_dynfunc_tag>;
 
-// One kind of call at `sites` distinct places. The list ends with an entry whose kind is null.
+// One kind of call, or the branches of one static key, at `sites` distinct places. The list ends with an entry whose kind is
+// null.
 struct SiteBlock {
     const char* kind;  // the case's id
     std::uint64_t sites;
     Callee* run;                                       // calls at every site once
     const unsigned char* callees;                      // each callee_bytes long; site i calls callee i
     const dynfunc::detail::TrampolineRecord* records;  // `sites` of them, for the kind dynfunc; else null
-    SiteFunction* keys;                                // `sites` of them, for the kind dynfunc
+    void* key;                                         // see below; null for other kinds
+
+    SiteFunction* functions() const { return static_cast<SiteFunction*>(key); }  // `sites` of them, for the kind dynfunc
+    SiteKey& static_key() const { return *static_cast<SiteKey*>(key); }          // for the kind static-key
 };
 
 constexpr std::size_t callee_bytes = 16;
@@ -45,18 +51,27 @@ inline std::string form_of(const SiteBlock& block) {
 }
 
 // The layout that sites.py writes.
-using Key = dynfunc::detail::FunctionKey;
-using Record = dynfunc::detail::TrampolineRecord;
-using Jump = dynfunc::detail::Jump;
-using Identity = dynfunc::detail::KeyIdentity;
-static_assert(sizeof(SiteFunction) == sizeof(Key) && sizeof(Key) == 128 && dynfunc::detail::abi_version == 2);
-static_assert(offsetof(Key, jump) == 0 && offsetof(Key, default_target) == 32 && offsetof(Key, identity) == 40);
-static_assert(offsetof(Jump, target) == 0 && offsetof(Jump, null_target) == 8 && offsetof(Jump, trampolines) == 16);
-static_assert(offsetof(Jump, identity_at) == 24 && offsetof(Jump, abi) == 28);
-static_assert(offsetof(Identity, name) == 0 && offsetof(Identity, file) == 8 && offsetof(Identity, signature) == 16);
-static_assert(offsetof(Identity, line) == 32 && offsetof(Identity, abi) == 36);
-static_assert(sizeof(Record) == 56 && offsetof(Record, slot) == 0 && offsetof(Record, key) == 8 &&
-              offsetof(Record, code) == 16);
+namespace layout {
+
+using namespace dynfunc::detail;
+static_assert(abi_version == 2);
+static_assert(sizeof(SiteFunction) == sizeof(FunctionKey) && sizeof(FunctionKey) == 128);
+static_assert(offsetof(FunctionKey, jump) == 0 && offsetof(FunctionKey, default_target) == 32 &&
+              offsetof(FunctionKey, identity) == 40);
+static_assert(offsetof(Jump, target) == 0 && offsetof(Jump, null_target) == 8 && offsetof(Jump, trampolines) == 16 &&
+              offsetof(Jump, identity_at) == 24 && offsetof(Jump, abi) == 28);
+static_assert(sizeof(SiteKey) == sizeof(StaticKeyData) && sizeof(StaticKeyData) == 128);
+static_assert(offsetof(StaticKeyData, branch) == 0 && offsetof(StaticKeyData, count) == 24 &&
+              offsetof(StaticKeyData, identity) == 32);
+static_assert(offsetof(BranchKey, sites) == 8 && offsetof(BranchKey, identity_at) == 16 && offsetof(BranchKey, abi) == 20);
+static_assert(sizeof(KeyIdentity) == 56 && offsetof(KeyIdentity, name) == 0 && offsetof(KeyIdentity, file) == 8 &&
+              offsetof(KeyIdentity, signature) == 16 && offsetof(KeyIdentity, line) == 32 && offsetof(KeyIdentity, abi) == 36);
+static_assert(sizeof(TrampolineRecord) == 56 && offsetof(TrampolineRecord, slot) == 0 && offsetof(TrampolineRecord, key) == 8 &&
+              offsetof(TrampolineRecord, code) == 16);
+static_assert(sizeof(BranchRecord) == 40 && offsetof(BranchRecord, site) == 0 && offsetof(BranchRecord, targets) == 4 &&
+              offsetof(BranchRecord, key) == 12);
+
+}  // namespace layout
 
 inline constexpr const char* sites_module = "dynfunc-bench-sites.so";
 

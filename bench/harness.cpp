@@ -45,6 +45,17 @@ std::string short_number(double value) {
     return text;
 }
 
+const char* to_string(Clock clock) {
+    switch (clock) {
+        case Clock::wall:
+            return "wall time";
+        case Clock::program_cpu:
+            return "CPU time of the program";
+        default:
+            return "thread CPU time";
+    }
+}
+
 std::string duration(double ns) {
     if (ns >= 1e6) return short_number(ns / 1e6) + " ms";
     if (ns >= 1e3) return short_number(ns / 1e3) + " us";
@@ -173,14 +184,15 @@ void Group::measure() {
                 .id = c.id,
                 .params = c.params,
                 .unit = options_.unit,
-                .clock = options_.clock == Clock::wall ? "wall time" : "thread CPU time",
+                .clock = to_string(options_.clock),
                 .form = c.form,
                 .ns = median(seen),
                 .min = std::ranges::min(seen),
                 .rounds = seen.size(),
                 .baseline = options_.baseline,
                 .ratio = {},
-                .verdicts = {}};
+                .verdicts = {},
+                .figures = c.figures ? c.figures() : Params{}};
         if (const std::vector<double> all = ratios(ns_[i], ns_[baseline]); all.size() >= fewest_rounds) row.ratio = median(all);
         for (const Target& target : c.targets) row.verdicts.push_back(judge(target, i));
         run_.results.add(std::move(row));

@@ -21,9 +21,9 @@
 
 namespace bench {
 
-enum class Clock : std::uint8_t { thread_cpu, wall };
+enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu };  // program_cpu: of a program that was run; read from it
 
-// Nanoseconds since some moment.
+// Nanoseconds since some moment, of the first two.
 double now(Clock) noexcept;
 
 double median(std::vector<double> values);
@@ -50,12 +50,14 @@ struct Case {
     std::function<double()> sample = {};  // instead of run: one round's nanoseconds, or NaN if the situation did not occur
     std::vector<Target> targets = {};
     std::string form = {};
+    std::function<Params()> figures = {};  // asked when all rounds are done
 };
 
 // One run of the program.
 struct Run {
     Results& results;
     std::size_t rounds;
+    bool quick;
 };
 
 struct GroupOptions {

@@ -92,7 +92,7 @@ int main(int argc, char** argv) try {
     for (const bench::Param& param : machine) std::cout << "  " << bench::to_string({param}) << '\n';
     bench::pin_to(bench::measuring_cpu());
     bench::Results results;
-    bench::Run run{results, options.quick ? quick_rounds : full_rounds};
+    bench::Run run{results, options.quick ? quick_rounds : full_rounds, options.quick};
     for (const bench::Bench* bench : options.benches) {
         bench->run(run);
         results.print_table(bench->name, std::cout);

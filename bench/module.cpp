@@ -5,11 +5,12 @@
 
 #include <filesystem>
 
+#include "child.hpp"
+
 namespace bench {
 
 Module::Module(const std::string& name) {
-    static const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-    const std::filesystem::path path = folder / name;
+    const std::filesystem::path path = program_folder() / name;
     handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle_ != nullptr) return;
     error_ = std::filesystem::exists(path) ? dlerror()

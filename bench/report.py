@@ -13,10 +13,10 @@ import report_plots as plots
 from report_style import STYLE
 
 # What the plots of a bench show; where nothing is said, time.
-RATIO_BENCHES = {"calls"}
-# Groups that differ in this parameter alone become one plot with lines.
-SERIES_PARAMS = ("sites", "threads")
-SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads"}
+RATIO_BENCHES = {"calls", "tracepoints", "static_keys", "hackbench"}
+# Groups of several values of this parameter, and of no other, become one plot with lines.
+SERIES_PARAMS = ("sites", "threads", "callbacks")
+SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads", "callbacks": "callbacks"}
 
 HOW_TO_READ = """Every figure comes from one run on the machine above. Each round runs every case once; a ratio is the
 median over the rounds of case ÷ baseline <em>in that round</em>, so compare ratios, and take nanoseconds as this machine's
@@ -33,7 +33,8 @@ def mark(reached):
 
 
 def is_own(row):
-    return row["case"].startswith(("dynfunc", "registration"))
+    """Whether this row is about the library: it has a form, or is named so."""
+    return "form" in row or row["case"].startswith(("dynfunc", "registration"))
 
 
 def own_params(row, rows):
@@ -64,7 +65,7 @@ def targets_table(results):
                          f'<td>{mark(target["reached"])}</td></tr>')
     if not lines:
         return ""
-    return ('<h2>To reach</h2><div class="wide"><table><tr><th>bench: group</th><th>case</th><th>to reach</th>'
+    return ('<h2>To reach</h2><div class="wide"><table class="targets"><tr><th>bench: group</th><th>case</th><th>to reach</th>'
             f'<th class="n">this run</th><th></th></tr>{"".join(lines)}</table></div>')
 
 
@@ -93,17 +94,31 @@ def rows_table(rows):
             f'{"<th>to reach</th>" if has_targets else ""}</tr>{"".join(lines)}</table></div>')
 
 
+def series_case(row, name):
+    """The case without its value of the parameter: "on-8" with 8 callbacks is "on"."""
+    return row["case"].removesuffix(f'-{row["params"][name]}')
+
+
 def series_table(rows, name):
     """Cases down, the parameter across; median and ratio in each cell."""
     across = list(dict.fromkeys(row["params"][name] for row in rows))
     lines = []
-    for case in dict.fromkeys(row["case"] for row in rows):
-        cells = {row["params"][name]: row for row in rows if row["case"] == case}
+    for case in dict.fromkeys(series_case(row, name) for row in rows):
+        cells = {row["params"][name]: row for row in rows if series_case(row, name) == case}
         shown = [f'<td class="n">{plots.duration(cells[x]["ns"])} <b>{shown_ratio(cells[x])}</b></td>'
                  if x in cells else "<td></td>" for x in across]
-        lines.append(f'<tr{" class=own" if case.startswith("dynfunc") else ""}><td>{escape(case)}</td>{"".join(shown)}</tr>')
+        own = any(is_own(row) for row in cells.values())
+        lines.append(f'<tr{" class=own" if own else ""}><td>{escape(case)}</td>{"".join(shown)}</tr>')
     heads = "".join(f'<th class="n">{x:,} {name}</th>' for x in across)
     return f'<div class="wide"><table><tr><th>case</th>{heads}</tr>{"".join(lines)}</table></div>'
+
+
+def plain_table(table):
+    head = "".join(f'<th{" class=n" if i else ""}>{escape(cell)}</th>' for i, cell in enumerate(table["head"]))
+    lines = "".join("<tr>" + "".join(f'<td{" class=n" if i else ""}>{escape(cell)}</td>' for i, cell in enumerate(line)) + "</tr>"
+                    for line in table["lines"])
+    return (f'<h3>{escape(table["title"])}</h3><p class="soft">{escape(table["text"])}</p>'
+            f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>')
 
 
 def left_out_list(entries):
@@ -121,7 +136,7 @@ def dots_plot(rows, as_ratio):
         kind = "ratio_at_most" if as_ratio else "ns_at_most"
         target = next((target for target in row.get("targets", []) if target["kind"] == kind), None)
         label = f'{row["case"]} {words(own_params(row, rows))}'.strip()
-        drawn.append((label, value, target and target["limit"], target and target["reached"]))
+        drawn.append((label, value, target and target["limit"], target and target["reached"], is_own(row)))
     if not drawn:
         return ""
     title = rows[0]["group"]
@@ -145,9 +160,10 @@ def series_plot(rows, name, as_ratio):
     for row in rows:
         value = row["ratio"] if as_ratio else row["ns"]
         if value is not None:
-            series.setdefault(row["case"], []).append((row["params"][name], value))
+            series.setdefault(series_case(row, name), []).append((row["params"][name], value))
     label = SERIES_WORDS[name]
-    y_title = f'time ÷ {rows[0]["baseline"]} (×, logarithmic)' if as_ratio else f'{rows[0]["unit"]} (logarithmic)'
+    baseline = series_case({"case": rows[0]["baseline"], "params": rows[0]["params"]}, name)
+    y_title = f'time ÷ {baseline} (×, logarithmic)' if as_ratio else f'{rows[0]["unit"]} (logarithmic)'
     show, show_tick = (plots.times, plots.times_tick) if as_ratio else (plots.duration, plots.duration)
     return plots.lines(series, f'{rows[0]["bench"]} by {label}', f"{label} (logarithmic)", y_title, show, show_tick)
 
@@ -188,6 +204,7 @@ def bench_section(bench, document):
         parts.append(left_out)
     if series_rows:
         parts.append(series_section(series_rows, series_param(series_rows), as_ratio, series_text))
+    parts += [plain_table(table) for table in document["tables"] if table["bench"] == bench]
     return f'<h2>{escape(bench)}</h2>{"".join(parts)}'
 
 

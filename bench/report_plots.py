@@ -45,12 +45,22 @@ def svg(height, title, body):
             f'<title>{escape(title)}</title>{"".join(body)}</svg>')
 
 
+def even_ticks(low, high):
+    """Some four ticks at even distances of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(step * power for step in (1, 2, 5, 10) if step * power >= (high - low) / 4)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 class LogAxis:
-    """Values from `low` to `high` on `begin`..`end`, with ticks at 1, 2 and 5 times the powers of ten."""
+    """Values from `low` to `high` on `begin`..`end`, with ticks at 1, 2 and 5 times the powers of ten; closer for near values."""
 
     def __init__(self, values, begin, end):
         self.low, self.high = min(values) / 1.08, max(values) * 1.08
         self.begin, self.end = begin, end
+        if self.high / self.low < 4:
+            self.ticks = even_ticks(self.low, self.high)
+            return
         steps = (1, 2, 5) if self.high / self.low < 400 else (1,)
         self.ticks = [step * 10.0 ** power for power in range(-4, 12) for step in steps
                       if self.low <= step * 10.0 ** power <= self.high]
@@ -61,9 +71,9 @@ class LogAxis:
 
 
 def dots(rows, title, axis_title, show, show_tick, base):
-    """One line per row: (label, value, limit or None, reached). Each dot hangs on a stem from `base`, or from the left edge."""
+    """One line per row: (label, value, limit or None, reached, own). Each dot hangs on a stem from `base`, or from the left edge."""
     left = max(len(label) for label, *_ in rows) * CHAR + 16
-    values = [value for _, value, *_ in rows] + [limit for _, _, limit, _ in rows if limit]
+    values = [value for _, value, *_ in rows] + [limit for _, _, limit, *_ in rows if limit]
     if base:
         values.append(base)
     axis = LogAxis(values, left, WIDTH - 130)
@@ -75,16 +85,16 @@ def dots(rows, title, axis_title, show, show_tick, base):
         body += [line(x, top, x, bottom, "grid"), text(x, bottom + 16, show_tick(tick), "middle", "tick")]
     origin = axis.at(base) if base else left
     body.append(line(origin, top, origin, bottom, "axis"))
-    for i, (label, value, limit, reached) in enumerate(rows):
+    for i, (label, value, limit, reached, is_own) in enumerate(rows):
         y, x = top + step * (i + 0.5), axis.at(value)
-        own = "own" if label.startswith("dynfunc") or label.startswith("registration") else "other"
+        own = "own" if is_own else "other"
         body += [text(left - 10, y + 4, label, "end", own), line(origin, y, x, y, f"stem {own}"),
                  f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" class="{own}"/>']
-        words, reach = show(value), x
+        words, reach = show(value), max(x, origin)
         if limit:
             mark = "good" if reached else "bad"
             body.append(line(axis.at(limit), y - 9, axis.at(limit), y + 9, f"limit {mark}"))
-            reach = max(x, axis.at(limit))
+            reach = max(reach, axis.at(limit))
             words += f"  ({'✓' if reached else '✗'} ≤ {show(limit)})"
         body.append(text(reach + 10, y + 4, words, "start", "value"))
     body.append(text((left + WIDTH - 130) / 2, bottom + 36, axis_title, "middle", "title"))
@@ -103,7 +113,8 @@ def spread(wanted, gap):
 
 def lines(series, title, x_title, y_title, show, show_tick):
     """series: name -> [(x, y)]; both axes logarithmic, each line named at its right end."""
-    left, right, top, height = 70, WIDTH - 190, 14, 320
+    widest = max(len(f"{name} {show(values[-1][1])}") for name, values in series.items())
+    left, right, top, height = 70, WIDTH - max(190, widest * CHAR + 26), 14, 320
     points = [point for values in series.values() for point in values]
     x_axis = LogAxis([x for x, _ in points], left, right)
     y_axis = LogAxis([y for _, y in points], top + height, top)

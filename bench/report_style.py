@@ -20,6 +20,7 @@ dt { color: var(--soft); } dd { margin: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13.5px; margin: 6px 0 14px; }
 th, td { padding: 3px 14px 3px 0; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } .n { text-align: right; font-variant-numeric: tabular-nums; }
+.targets td:first-child, .targets td:nth-child(2) { white-space: normal; }
 .own td:first-child { color: var(--own); font-weight: 600; }
 .mark { padding: 1px 7px; border-radius: 9px; font-weight: 600; font-size: 12.5px; white-space: nowrap; }
 .mark.good { color: var(--good); background: var(--good-back); } .mark.bad { color: var(--bad); background: var(--bad-back); }

@@ -44,6 +44,7 @@ Json to_json(const Row& row) {
     json["unit"] = row.unit;
     json["clock"] = row.clock;
     if (!row.form.empty()) json["form"] = row.form;
+    if (!row.figures.empty()) json["figures"] = to_json(row.figures);
     if (!row.verdicts.empty()) {
         json["target"] = target_text(row);
         json["reached"] = all_reached(row);
@@ -124,12 +125,24 @@ void Results::print_table(const std::string& bench, std::ostream& out) const {
             if (left_out.bench == bench && left_out.group == group.title)
                 out << "  left out: " << left_out.id << ' ' << to_string(left_out.params) << ": " << left_out.reason << '\n';
     }
+    for (const Table& table : tables_) {
+        if (table.bench != bench) continue;
+        out << '\n' << bench << ": " << table.title << '\n';
+        std::vector<bool> right(table.head.size(), true);
+        right[0] = false;
+        std::vector<Line> lines = {table.head};
+        lines.insert(lines.end(), table.lines.begin(), table.lines.end());
+        print_lines(lines, right, out);
+    }
     out.flush();
 }
 
 void Results::write_json(const std::string& path, const std::vector<Param>& machine) const {
-    Json document = {
-        {"machine", to_json(machine)}, {"results", Json::array()}, {"left_out", Json::array()}, {"groups", Json::array()}};
+    Json document = {{"machine", to_json(machine)},
+                     {"results", Json::array()},
+                     {"left_out", Json::array()},
+                     {"groups", Json::array()},
+                     {"tables", Json::array()}};
     for (const Row& row : rows_) document["results"].push_back(to_json(row));
     for (const LeftOut& left_out : left_out_)
         document["left_out"].push_back({{"bench", left_out.bench},
@@ -139,6 +152,12 @@ void Results::write_json(const std::string& path, const std::vector<Param>& mach
                                         {"reason", left_out.reason}});
     for (const GroupText& group : groups_)
         document["groups"].push_back({{"bench", group.bench}, {"title", group.title}, {"text", group.text}});
+    for (const Table& table : tables_)
+        document["tables"].push_back({{"bench", table.bench},
+                                      {"title", table.title},
+                                      {"text", table.text},
+                                      {"head", table.head},
+                                      {"lines", table.lines}});
     std::ofstream file(path);
     file << document.dump(1) << '\n';
     file.close();

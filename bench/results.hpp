@@ -40,6 +40,7 @@ struct Row {
     std::string baseline;         // the id of a row of the same group
     std::optional<double> ratio;  // median over rounds of this row / the baseline in that round
     std::vector<Verdict> verdicts;
+    Params figures = {};  // what else was counted in these rounds: "events_per_s"
 };
 
 // A case that this machine or this process does not have, and why.
@@ -54,11 +55,19 @@ struct GroupText {
     std::string bench, title, text;
 };
 
+// Figures side by side that are no rows, as they are to be read.
+struct Table {
+    std::string bench, title, text;
+    std::vector<std::string> head;
+    std::vector<std::vector<std::string>> lines;  // each as long as the head; the first cell is a name, the others are numbers
+};
+
 class Results {
 public:
     void add(Row row) { rows_.push_back(std::move(row)); }
     void add(LeftOut left_out) { left_out_.push_back(std::move(left_out)); }
     void add(GroupText text) { groups_.push_back(std::move(text)); }
+    void add(Table table) { tables_.push_back(std::move(table)); }
 
     void print_table(const std::string& bench, std::ostream&) const;
     // The whole JSON document. Throws: std::runtime_error if the file cannot be written.
@@ -68,6 +77,7 @@ private:
     std::vector<Row> rows_;
     std::vector<LeftOut> left_out_;
     std::vector<GroupText> groups_;
+    std::vector<Table> tables_;
 };
 
 }  // namespace bench

@@ -3,6 +3,8 @@
 
 #include "callees.hpp"
 #include "dispatch_loops.hpp"
+#include "event_callbacks.hpp"
+#include "on_loops.hpp"
 
 namespace bench {
 
@@ -11,5 +13,21 @@ namespace bench {
     if (signal.empty()) signal.connect(&callee_0);
     chain(n, [](int x) { return *signal(x); });
 }
+
+namespace {
+
+template <std::size_t count>
+struct Signals2Slot {
+    static void event(std::uint64_t key, std::uint64_t bytes) {
+        static boost::signals2::signal<Callback> signal;
+        if (signal.empty()) [[unlikely]]
+            for (std::size_t i = 0; i < count; ++i) signal.connect(callbacks[i]);
+        signal(key, bytes);
+    }
+};
+
+}  // namespace
+
+Loop signals2_event_loop(std::size_t callbacks) { return loop_of<Signals2Slot>(callbacks); }
 
 }  // namespace bench

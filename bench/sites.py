@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes x86-64 assembly with many distinct call sites, each with its own callee, run in straight line.
+"""Writes x86-64 assembly with many distinct call sites, each with its own callee, or branch sites of one static key, run in
+straight line.
 
     sites.py --sizes 64 1024 --kinds direct dynfunc pointer -o sites.S
 
-Compiling tens of thousands of DYNFUNC definitions would take minutes, so the entries that DYNFUNC leaves in the linker sections
-dynfunc_keys, dynfunc_records and dynfunc_text are written here byte for byte as include/dynfunc/detail/tables.hpp and
-site_x86.hpp describe them. The library registers and patches them like any others; call_sites.hpp checks the layout at compile
-time. The table `bench_sites` (call_sites.hpp: SiteBlock) lists what the file holds.
+Compiling tens of thousands of DYNFUNC definitions would take minutes, so what they and static_branch_unlikely() leave in the
+linker sections dynfunc_* is written here byte for byte as include/dynfunc/detail/tables.hpp and site_x86.hpp describe it. The
+library registers and patches it like any other; call_sites.hpp checks the layout at compile time. The table `bench_sites`
+(call_sites.hpp: SiteBlock) lists what the file holds.
 """
 import argparse
 
 KEY, RECORD, TRAMPOLINE, CALLEE, STUB, NAME = 128, 56, 16, 16, 16, 16
+ABI = 2
 
 
 def repeat(count, *lines):
@@ -28,18 +30,27 @@ def pointers(label, callees, count, stride=8):
     return section(".data.rel", "aw", 6, label, repeat(count, f".quad {callees}+{CALLEE}*i", *pad))
 
 
+def identity_at(distance):
+    """The end of a Jump or a BranchKey: how far its KeyIdentity is, abi, two flags."""
+    return [f".long {distance}", f".short {ABI}, 0"]
+
+
+def identity(name):
+    """A KeyIdentity: name, file, signature, registrar, line, abi, owner, self."""
+    return [f".quad {name}, file_name, signature, 0", ".long 1", f".short {ABI}, 0", ".quad 0, 0"]
+
+
 def dynamic_functions(k, count):
     """Key, word that holds the key's address, stub, slot, record and trampoline of each function."""
     lines = section(".rodata", "a", 4, f"names_{k}", repeat(
         count, '.ascii "site_"', *[f".byte 97+((i>>{shift})&15)" for shift in (16, 12, 8, 4, 0)], f".zero {NAME - 10}"))
     lines += section("dynfunc_keys", "aw", 7, f"keys_{k}", repeat(
         count,
-        f".quad callees_{k}+{CALLEE}*i, null_target, 0",                       # jump: target, null_target, trampolines
-        ".long 40", ".short 2, 0",                                             # identity_at, abi, returns_void and in_batch
-        f".quad callees_{k}+{CALLEE}*i",                                       # default_target
-        f".quad names_{k}+{NAME}*i, file_name, signature, 0",                  # identity: name, file, signature, registrar
-        ".long 1", ".short 2, 0",                                              # line, abi
-        f".zero {KEY - 80}"))
+        f".quad callees_{k}+{CALLEE}*i, null_target, 0",  # target, null_target, trampolines
+        *identity_at(40),
+        f".quad callees_{k}+{CALLEE}*i",                  # default_target
+        *identity(f"names_{k}+{NAME}*i"),
+        f".zero {KEY - 96}"))
     lines += section(".data.rel", "aw", 3, f"words_{k}", repeat(count, f".quad keys_{k}+{KEY}*i"))
     lines += section(".text", "ax", 4, f"stubs_{k}", repeat(
         count, f"mov words_{k}+8*i(%rip),%r11", "jmp *(%r11)", ".p2align 4,0xcc"))
@@ -53,9 +64,26 @@ def trampolines(k, count, text):
     return section(text, "ax", 4, f"trampolines_{k}", repeat(count, f"jmp *slots_{k}+8*i(%rip)", ".p2align 4,0xcc"))
 
 
+def branches(k, count):
+    """One static key and `count` branch sites of it, each on a cache line of its own."""
+    lines = section(".rodata", "a", 0, f"name_{k}", [f'.asciz "{k}"'])
+    lines += section("dynfunc_static_keys", "aw", 6, f"key_{k}", [
+        ".quad 0, 0", *identity_at(32), ".quad 0", *identity(f"name_{k}"), f".zero {KEY - 88}"])  # way, sites; count
+    lines += section(".data.rel", "aw", 3, f"word_{k}", [f".quad key_{k}"])
+    site = [".p2align 6", "1: .byte 0xe9", ".long 3f-.-4", "2:",  # as linked: jmp to the code that tests the key
+            ".pushsection .text.unlikely,\"ax\",@progbits", f"3: cmpq $0,key_{k}(%rip)", "je 2b", "4: inc %edi", "jmp 2b", ".popsection",
+            ".pushsection dynfunc_branches,\"aw\",@progbits", ".p2align 3",
+            f".long 1b-., 0, 4b-., word_{k}-.", ".quad 0, 0, 0", ".popsection"]  # site, disabled, enabled, key
+    run = [*repeat(count, *site), "mov %edi,%eax", "ret"]
+    return lines + section(".text", "ax", 6, f"run_{k}", run)
+
+
 def block(kind, count):
     """One kind of call at `count` sites; returns the assembly and the table entry."""
     k = f"{kind}_{count}".replace("-", "_")
+    if kind == "static-key":
+        lines = branches(k, count) + section(".rodata", "a", 0, f"kind_{k}", [f'.asciz "{kind}"'])
+        return lines, f".quad kind_{k}, {count}, run_{k}, 0, 0, key_{k}"
     lines = section(".text", "ax", 6, f"callees_{k}", repeat(count, "lea 1(%rdi),%eax", "ret", ".p2align 4,0xcc"))
     trampoline_records, keys = "0", "0"
     if kind == "direct":

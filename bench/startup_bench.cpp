@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Bench "retarget": what 10,000 dynamic functions cost when the object that holds them starts. Two shared objects with the same
-// bytes are loaded in turn; one of them announces its tables to the library, the other does not.
+// What 10,000 dynamic functions, or 10,000 branch sites, cost when the object that holds them starts. Two shared objects with
+// the same bytes are loaded in turn; one of them announces its tables to the library, the other does not.
 #include <cmath>
 #include <memory>
 
@@ -10,32 +10,21 @@
 namespace bench {
 namespace {
 
-constexpr const char* silent = "dynfunc-bench-startup-silent.so";
-constexpr const char* announced = "dynfunc-bench-startup.so";
-
-double load_ns(const char* name) {
+double load_ns(const std::string& name) {
     const double begin = now(Clock::thread_cpu);
     const Module module(name);
     const double ns = now(Clock::thread_cpu) - begin;
     return module.error().empty() ? ns : std::nan("");
 }
 
-}  // namespace
-
-void bench_startup(Run& run) {
-    Group group(
-        run,
-        {.bench = "retarget",
-         .title = "start-up of 10,000 functions",
-         .text =
-             "dlopen: an object with 10,000 dynamic functions is loaded, its tables not announced. dlopen-dynfunc: the same "
-             "object announces them, every trampoline is patched. registration: the second less the first.",
-         .baseline = "dlopen",
-         .unit = "ns per start"});
-    const Params params = {{"functions", 10000}};
-    for (const char* name : {silent, announced})
-        if (const Module module(name); !module.error().empty()) {
-            group.leave_out("registration", params, module.error());
+void measure(Run& run, GroupOptions options, const Params& params, const std::string& module) {
+    options.baseline = "dlopen";
+    options.unit = "ns per start";
+    Group group(run, options);
+    const std::string silent = module + "-silent.so", announced = module + ".so";
+    for (const std::string& name : {silent, announced})
+        if (const Module tried(name); !tried.error().empty()) {
+            group.leave_out("registration", params, tried.error());
             return;
         }
     // The cases of a round run in the order in which they were added, so the third finds what the other two measured.
@@ -43,13 +32,37 @@ void bench_startup(Run& run) {
         double silent, announced;
     };
     const auto round = std::make_shared<Round>();
-    group.add({.id = "dlopen", .params = params, .sample = [round] { return round->silent = load_ns(silent); }});
-    group.add({.id = "dlopen-dynfunc", .params = params, .sample = [round] { return round->announced = load_ns(announced); }});
+    group.add({.id = "dlopen", .params = params, .sample = [=] { return round->silent = load_ns(silent); }});
+    group.add({.id = "dlopen-dynfunc", .params = params, .sample = [=] { return round->announced = load_ns(announced); }});
     group.add({.id = "registration",
                .params = params,
-               .sample = [round] { return round->announced - round->silent; },
+               .sample = [=] { return round->announced - round->silent; },
                .targets = {ns_at_most(5e6)}});
     group.measure();
+}
+
+}  // namespace
+
+void bench_startup(Run& run) {
+    measure(run,
+            {.bench = "retarget",
+             .title = "start-up of 10,000 functions",
+             .text = "dlopen: an object with 10,000 dynamic functions is loaded, its tables not announced. dlopen-dynfunc: the "
+                     "same object announces them, every trampoline is patched. registration: the second less the first.",
+             .baseline = {}},
+            {{"functions", 10000}}, "dynfunc-bench-startup");
+}
+
+void bench_branch_startup(Run& run) {
+    measure(
+        run,
+        {.bench = "static_keys",
+         .title = "start-up of 10,000 branch sites",
+         .text = "dlopen: an object with 10,000 branch sites of one key, 64 bytes apart, is loaded, its tables not announced. "
+                 "dlopen-dynfunc: the same object announces them, every site is patched. registration: the second less the "
+                 "first.",
+         .baseline = {}},
+        {{"keys", 1}, {"sites", 10000}}, "dynfunc-bench-branch-startup");
 }
 
 }  // namespace bench
