@@ -31,7 +31,10 @@
 // leave by longjmp: its section would stay open for ever. A callback runs in the thread that fires, in any number of threads at
 // once, with no lock of the library held. It must not call dlclose() or synchronize().
 //
-// A library that is unloaded takes its tracepoints and their subscriptions with it; callbacks that lie in it are detached.
+// A library that is unloaded takes its tracepoints and their subscriptions with it; callbacks that lie in it are detached, and
+// dlclose() waits, with the dynamic linker's lock held, until no thread is inside a callback. So a callback must not wait for that
+// lock while libraries with callbacks are unloaded (dlopen, dlsym, a thread's first use of a thread_local with a destructor); or
+// detach them before dlclose(): then it waits for nobody.
 //
 // Limits: not inside functions and unnamed namespaces. At most 16 parameters: trivially copyable values of at most 16 bytes, or
 // lvalue references, since one event goes to several callbacks.
@@ -60,7 +63,7 @@ struct AttachOptions {
     int priority = 0;              // higher first
     bool static_lifetime = false;  // a plain function that is never unloaded: see above. Without effect on anything else
     bool count_hits = false;       // Subscription::hits(): one atomic addition an event
-    std::pmr::memory_resource* memory = nullptr;  // outlives the subscription; null: new and delete
+    std::pmr::memory_resource* memory = nullptr;  // for the callback; outlives it; null: new and delete
 };
 
 // One attached callback. Move-only; detaches when it is destroyed.
@@ -136,7 +139,8 @@ private:
 // Ordering: what the caller wrote before is visible inside the callbacks.
 // Errors:   empty_batch, duplicate_in_batch (a tracepoint twice), already_attached (the same function with the same data),
 //           no_callback, foreign_key, out_of_memory, bytes_changed, text_not_writable, sync_failed; `element` is the index.
-//           Then nothing is attached, and the callbacks are destroyed with their Attachments.
+//           Then nothing is attached, and the callbacks are destroyed with their Attachments (after sync_failed: by the next
+//           synchronize(), because threads may have met them).
 [[nodiscard]] DYNFUNC_EXPORT Result<Subscription> attach(Attachment attachment) noexcept;
 [[nodiscard]] DYNFUNC_EXPORT Result<std::vector<Subscription>> attach_all(std::span<Attachment> batch) noexcept;
 
@@ -206,6 +210,7 @@ class PatternCallback : public RelayTarget {
 public:
     virtual ~PatternCallback() = default;
     PatternCallback(const PatternCallback&) = delete;
+    PatternCallback* next = nullptr;  // the library's
 
 protected:
     explicit PatternCallback(void (*relay)(RelayTarget&, const EventArguments&)) noexcept : RelayTarget{relay} {}

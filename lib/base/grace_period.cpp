@@ -47,7 +47,7 @@ struct Chunk {
 constinit Chunk first_chunk{};
 constinit std::atomic<Chunk*> chunks{&first_chunk};  // the newest first
 
-constinit std::atomic<Retired*> retired{nullptr};
+constinit std::atomic<Retired*> retired{nullptr}, retired_own{nullptr};
 // Threads that have taken items out of the list and not finished with them.
 constinit std::atomic<int> reclaimers{0};
 
@@ -165,12 +165,19 @@ std::uint64_t begin_period() noexcept {
 
 [[gnu::tls_model("initial-exec")]] thread_local constinit bool is_reclaimer = false;
 
-// Everything that is retired, taken out of the list until this ends.
+void push(std::atomic<Retired*>& list, Retired& item) noexcept {
+    item.next = list.load(std::memory_order_relaxed);
+    // (L) release: whoever takes the item sees it whole. Pairs with the exchange in Taken.
+    while (!list.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
+// Everything that is retired in a list, taken out of it until this ends.
 class Taken {
 public:
-    Taken() noexcept {
+    explicit Taken(std::atomic<Retired*>& list) noexcept : list_(list) {
         reclaimers.fetch_add(1, std::memory_order_seq_cst);
-        items_ = retired.exchange(nullptr, std::memory_order_acquire);
+        items_ = list.exchange(nullptr, std::memory_order_acquire);
     }
     ~Taken() { reclaimers.fetch_sub(1, std::memory_order_seq_cst); }
     Taken(const Taken&) = delete;
@@ -180,7 +187,9 @@ public:
         for_each([](Retired& item) { item.reclaim(item); });
         is_reclaimer = nested;
     }
-    void put_back() noexcept { for_each(&retire); }
+    void put_back() noexcept {
+        for_each([this](Retired& item) { push(list_, item); });
+    }
 
 private:
     template <class Visit>
@@ -191,19 +200,18 @@ private:
             visit(item);
         }
     }
+    std::atomic<Retired*>& list_;
     Retired* items_;
 };
 
-bool has_retired() noexcept { return retired.load(std::memory_order_seq_cst) != nullptr; }
+bool has_retired() noexcept {
+    return retired.load(std::memory_order_seq_cst) != nullptr || retired_own.load(std::memory_order_seq_cst) != nullptr;
+}
 
 }  // namespace
 
-void retire(Retired& item) noexcept {
-    item.next = retired.load(std::memory_order_relaxed);
-    // (L) release: whoever takes the item sees it whole. Pairs with the exchange in synchronize() and try_reclaim().
-    while (!retired.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
-    }
-}
+void retire(Retired& item) noexcept { push(retired, item); }
+void retire_own(Retired& item) noexcept { push(retired_own, item); }
 
 bool is_in_section() noexcept {
     return detail::reader_word != nullptr && detail::reader_word->load(std::memory_order_relaxed) != 0;
@@ -212,26 +220,27 @@ bool is_in_section() noexcept {
 void synchronize() noexcept {
     if (fork_watch.is_new_process()) close_sections_of_the_parent();  // a raw clone ran no fork handler
     if (is_in_section()) fatal("synchronize() inside a ReadSection would wait for itself");
-    Taken due;
+    Taken due(retired), own(retired_own);
     {
         const std::lock_guard hold(period_lock);
         const std::uint64_t period = begin_period();
         for_each_reader([&](const Reader& reader) { wait_for(reader.word, period); });
     }
+    own.reclaim();
     due.reclaim();
 }
 
-void try_reclaim() noexcept {
-    if (!has_retired() || is_in_section()) return;
+void try_reclaim_own() noexcept {
+    if (retired_own.load(std::memory_order_relaxed) == nullptr || is_in_section()) return;
     if (fork_watch.is_new_process()) close_sections_of_the_parent();
-    Taken due;
+    Taken own(retired_own);
     const std::uint64_t period = begin_period();
     bool all_over = true;
     for_each_reader([&](const Reader& reader) { all_over = all_over && is_over(reader.word, period); });
     if (all_over)
-        due.reclaim();
+        own.reclaim();
     else
-        due.put_back();
+        own.put_back();
 }
 
 void reclaim_everything() noexcept {

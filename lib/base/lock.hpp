@@ -21,6 +21,7 @@ class RankedMutex {
 public:
     constexpr explicit RankedMutex(LockRank rank) noexcept : rank_(rank) {}
 
+    // While it is held, the thread is not cancelled: half an update would be left, and the lock with it.
     void lock() noexcept;
     void unlock() noexcept;
     // In the only thread of a child process: whoever held the lock stayed in the parent.
@@ -28,6 +29,7 @@ public:
 
 private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    int cancel_state_ = PTHREAD_CANCEL_ENABLE;  // of the thread that holds it, before it did
     LockRank rank_;
 };
 

@@ -9,13 +9,15 @@ namespace dynfunc {
 // Whether this thread has a ReadSection open: it must not wait for a grace period.
 bool is_in_section() noexcept;
 
-// Returns when nothing is retired, and no other thread is reclaiming: what was retired may be unloaded. Inside a section it does
-// nothing.
-// Blocks: yes, as synchronize().
+// Returns when nothing is retired, and no other thread is reclaiming: what was retired may be unloaded. Inside a section it
+// does nothing. Blocks: yes, as synchronize().
 void reclaim_everything() noexcept;
 
-// Reclaims what is retired if that can be done without waiting for anybody; inside a section it does nothing.
+// As retire(), of what the library made for itself: reclaiming it runs no code of a user's but a memory resource.
+void retire_own(Retired& item) noexcept;
+
+// Reclaims what was handed to retire_own(), if that can be done without waiting for anybody; inside a section it does nothing.
 // Threads: any.  Blocks: never.
-void try_reclaim() noexcept;
+void try_reclaim_own() noexcept;
 
 }  // namespace dynfunc

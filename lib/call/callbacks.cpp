@@ -63,7 +63,7 @@ void reclaim_list(Retired& item) noexcept { OwnedList::free(static_cast<OwnedLis
 void reclaim_callback(Retired& item) noexcept { AttachedCallback::free(static_cast<AttachedCallback*>(&item)); }
 
 void retire_list(OwnedList* list) noexcept {
-    if (list != nullptr) retire(*list);
+    if (list != nullptr) retire_own(*list);
 }
 
 // Not under the lock.
@@ -90,7 +90,10 @@ std::size_t OwnedList::live() const noexcept {
     return static_cast<std::size_t>(std::count_if(begin, end, [](const Callback& callback) { return is_live(callback); }));
 }
 
-OwnedList* OwnedList::make(std::pmr::memory_resource* memory, std::size_t capacity) noexcept {
+constinit std::pmr::memory_resource* OwnedList::source = nullptr;
+
+OwnedList* OwnedList::make(std::size_t capacity) noexcept {
+    auto* memory = source != nullptr ? source : std::pmr::new_delete_resource();
     void* place = allocate(*memory, sizeof(OwnedList) + capacity * sizeof(Callback), alignof(OwnedList));
     if (place == nullptr) return nullptr;
     auto* list = new (place) OwnedList{};
@@ -241,9 +244,10 @@ Result<void> Registry::attach_prepared(std::span<Attachment> batch) noexcept {
             retire_list(callback.replaced);
             callback.replacement = nullptr;
         } else {
+            // Where the system refuses in the middle, threads were led here until everything was put back.
             callback.key = nullptr;
-            ChainArea::release(callback.replacement->chain);
-            callback.replacement->chain = {};
+            callback.was_shown = true;
+            retire_list(std::exchange(callback.replacement, nullptr));
         }
     }
     return done;
@@ -275,7 +279,7 @@ Result<void> Registry::attach(std::span<Attachment> batch, Subscription* attache
             AttachedCallback& callback = *batch[i].callback_;
             if (callback.replacement != nullptr && callback.replacement->capacity >= callback.wanted) continue;
             OwnedList::free(callback.replacement);
-            callback.replacement = OwnedList::make(callback.memory, callback.wanted);
+            callback.replacement = OwnedList::make(callback.wanted);
             if (callback.replacement == nullptr) return refused(Errc::out_of_memory, i);
         }
     }
@@ -291,13 +295,11 @@ Result<void> Registry::detach_into(OwnedList* list, AttachedCallback& callback) 
     update_.begin();
     if (!set_list(key, list, chain, 0))
         return std::unexpected(Error{.code = Errc::out_of_memory, .address = Address::of(&key)});
-    if (auto done = update_.apply(); !done) {
-        ChainArea::release(chain);
-        return done;
-    }
+    auto done = update_.apply();
     if (list != nullptr) list->chain = chain;
-    retire_list(old);
-    return {};
+    // Refused in the middle: threads may be on the new list.
+    retire_list(done ? old : list);
+    return done;
 }
 
 // Without memory for a list: the entry is emptied where it stands. A thread that walks the list meets it before or after.
@@ -310,12 +312,12 @@ Result<void> Registry::detach_in_place(AttachedCallback& callback) noexcept {
     ChainBlock chain;
     update_.begin();
     Result<void> done;
-    if (!set_list(key, list, chain, 0)) {
+    if (!set_list(key, list, chain, 0))
         done = std::unexpected(Error{.code = Errc::out_of_memory, .address = Address::of(&key)});
-    } else if (done = update_.apply(); !done) {
-        ChainArea::release(chain);
-    }
+    else
+        done = update_.apply();
     if (!done) {
+        // Refused in the middle: threads may be in the new code, so its room is lost.
         __atomic_store_n(&entry.function, callback.function, __ATOMIC_RELAXED);
         return done;
     }
@@ -333,14 +335,13 @@ Result<void> Registry::detach(AttachedCallback& callback) noexcept {
             if (callback.wanted == 0 || fits || !has_memory) {
                 OwnedList* list = callback.wanted == 0 ? nullptr : callback.replacement;
                 auto done = callback.wanted == 0 || fits ? detach_into(list, callback) : detach_in_place(callback);
-                if (!done) return done;
                 if (list != nullptr && fits) callback.replacement = nullptr;
-                callback.key = nullptr;
-                return {};
+                if (done) callback.key = nullptr;
+                return done;
             }
         }
         OwnedList::free(callback.replacement);
-        callback.replacement = OwnedList::make(callback.memory, callback.wanted);
+        callback.replacement = OwnedList::make(callback.wanted);
         has_memory = callback.replacement != nullptr;
     }
 }
@@ -416,7 +417,11 @@ Attachment::Attachment(TracepointKey& key, const detail::CallbackShape& shape, c
 }
 
 Attachment::~Attachment() {
-    if (callback_ != nullptr) AttachedCallback::free(callback_);
+    if (callback_ == nullptr) return;
+    if (callback_->was_shown)
+        retire(*callback_);
+    else
+        AttachedCallback::free(callback_);
 }
 
 void* Attachment::object() const noexcept { return callback_ != nullptr ? callback_->object : nullptr; }
@@ -424,7 +429,7 @@ void Attachment::owns_object() noexcept { callback_->destroy = destroy_; }
 
 Result<std::vector<Subscription>> attach_all(std::span<Attachment> batch) noexcept {
     try {
-        try_reclaim();
+        try_reclaim_own();
         std::vector<Subscription> attached(batch.size());
         if (auto done = Registry::instance().attach(batch, attached.data()); !done) return std::unexpected(done.error());
         return attached;
@@ -434,7 +439,7 @@ Result<std::vector<Subscription>> attach_all(std::span<Attachment> batch) noexce
 }
 
 Result<Subscription> attach(Attachment attachment) noexcept {
-    try_reclaim();
+    try_reclaim_own();
     Subscription attached;
     if (auto done = Registry::instance().attach(std::span(&attachment, 1), &attached); !done)
         return std::unexpected(done.error());

@@ -15,8 +15,11 @@ struct OwnedList : detail::CallbackList, Retired {
     std::size_t capacity;
     ChainBlock chain;  // the code made for it
 
+    // Where lists come from; they live longer than any one of their callbacks. Null: new and delete. Set by tests.
+    static std::pmr::memory_resource* source;
+
     // Null: no memory.
-    static OwnedList* make(std::pmr::memory_resource* memory, std::size_t capacity) noexcept;
+    static OwnedList* make(std::size_t capacity) noexcept;
     // Not under the text lock. Null: nothing.
     static void free(OwnedList* list) noexcept;
 
@@ -49,6 +52,7 @@ struct detail::AttachedCallback : Retired {
     OwnedList* replacement;  // prepared for the next list of the key, if it is large enough when the lock is held
     std::size_t wanted;      // how large it should be
     OwnedList* replaced;     // while it is being attached: the list before
+    bool was_shown;          // it was part of an update that failed: a thread may have met it
     ChainBlock chain;        // code that is to be reclaimed with this, because its list stays
 
     // A DSO took the callable along. The handle stays; whoever comes last, it or the grace period, frees this.

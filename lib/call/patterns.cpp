@@ -53,14 +53,22 @@ Result<void> Patterns::attach(Pattern& pattern, ForEach&& for_each_tracepoint) {
     for_each_tracepoint([&](detail::TracepointKey&) { ++keys; });
     std::vector<detail::TracepointKey*> matching;
     matching.reserve(keys);  // under the text lock nothing is allocated
+    detail::RelayTarget* const target = pattern.callback.get();
+    // Those of a library that arrives may be attached already, by a subscribe() at the same time.
+    const auto is_attached = [target](const detail::TracepointKey& key) {
+        const OwnedList* list = list_of(key);
+        return list != nullptr && std::any_of(list->begin, list->end, [target](const detail::Callback& callback) {
+                   return callback.function != nullptr && callback.data == target;
+               });
+    };
     for_each_tracepoint([&](detail::TracepointKey& key) {
-        if (fnmatch(pattern.glob.c_str(), key.identity.name, 0) == 0) matching.push_back(&key);
+        if (matching.size() < keys && fnmatch(pattern.glob.c_str(), key.identity.name, 0) == 0 && !is_attached(key))
+            matching.push_back(&key);
     });
     if (matching.empty()) return {};
     std::vector<Attachment> batch;
     batch.reserve(matching.size());
     for (detail::TracepointKey* key : matching) {
-        detail::RelayTarget* target = pattern.callback.get();
         batch.push_back(
             Attachment(*key, {key->function(detail::TraceFunction::relay), target, true, 0, 1, nullptr}, pattern.options));
     }
@@ -76,7 +84,7 @@ Result<void> Patterns::attach(Pattern& pattern, ForEach&& for_each_tracepoint) {
 
 Result<PatternSubscription> Patterns::subscribe(std::string_view glob, std::unique_ptr<detail::PatternCallback> callback,
                                                 const AttachOptions& options) noexcept try {
-    try_reclaim();
+    try_reclaim_own();
     auto pattern = std::make_unique<Pattern>(glob, std::move(callback), options);
     const Hold hold(*this);
     if (auto done = attach(*pattern, [](auto&& visit) { Registry::instance().for_each_tracepoint(visit); }); !done)
@@ -92,6 +100,7 @@ void Patterns::arrived(detail::Tables& tables) noexcept {
     if (tables.tracepoints_end - tables.tracepoints <= 1) return;  // the empty entry alone
     const Hold hold(*this);
     for (Pattern* pattern = first_; pattern != nullptr; pattern = pattern->next_pattern) {
+        if (pattern->callback == nullptr) continue;  // its code is gone
         try {
             static_cast<void>(
                 attach(*pattern, [&](auto&& visit) { Registry::instance().for_each_tracepoint_of(tables, visit); }));
@@ -101,14 +110,26 @@ void Patterns::arrived(detail::Tables& tables) noexcept {
     }
 }
 
-void Patterns::leave(detail::Tables& tables) noexcept {
-    std::vector<Subscription> gone;
-    const Hold hold(*this);
-    Registry::instance().leave(tables);
-    for (Pattern* pattern = first_; pattern != nullptr; pattern = pattern->next_pattern)
-        std::erase_if(pattern->subscriptions, [](Subscription& subscription) {
-            return !subscription.is_attached() && subscription.detach_nosync().has_value();
-        });
+bool Patterns::leave(detail::Tables& tables) noexcept {
+    const AddressRange range{Address{tables.begin}, Address{tables.end}};
+    detail::PatternCallback* dropped = nullptr;
+    {
+        const Hold hold(*this);
+        if (!Registry::instance().leave(tables)) return false;
+        for (Pattern* pattern = first_; pattern != nullptr; pattern = pattern->next_pattern) {
+            const bool drops = pattern->callback != nullptr && range.contains(Address::of(pattern->callback->call));
+            // Those of its tracepoints are detached already; if the callback's code goes, all are.
+            std::erase_if(pattern->subscriptions, [drops](Subscription& subscription) {
+                return (drops || !subscription.is_attached()) && subscription.detach_nosync().has_value();
+            });
+            if (!drops || !pattern->subscriptions.empty()) continue;
+            pattern->callback->next = std::exchange(dropped, pattern->callback.get());
+            static_cast<void>(pattern->callback.release());
+        }
+    }
+    if (dropped != nullptr && !is_in_section()) synchronize();
+    while (dropped != nullptr) delete std::exchange(dropped, dropped->next);
+    return true;
 }
 
 Result<void> Patterns::detach(Pattern& pattern) noexcept {

@@ -23,8 +23,9 @@ public:
     std::size_t missed(const Pattern& pattern) noexcept;
 
     void arrived(detail::Tables& tables) noexcept;
-    // Also has the registry let go of them.
-    void leave(detail::Tables& tables) noexcept;
+    // Has the registry let them go, and lets go of callbacks whose code leaves with them. False: nothing leaves, the process
+    // ends. Blocks: as synchronize(), if there are such callbacks.
+    bool leave(detail::Tables& tables) noexcept;
 
     // Around fork().
     void lock() noexcept { lock_.lock(); }

@@ -242,12 +242,12 @@ bool Registry::enter(Tables& tables) noexcept {
     return true;
 }
 
-void Registry::leave(Tables& tables) noexcept {
+bool Registry::leave(Tables& tables) noexcept {
     const Hold hold(*this);
-    if (exiting_ || tables.owner != this) return;
+    if (exiting_ || tables.owner != this) return false;
     if (is_executable(tables)) {
         exiting_ = true;
-        return;
+        return false;
     }
     unbind_all(tables);
     (tables.previous != nullptr ? tables.previous->next : first_) = tables.next;
@@ -256,6 +256,7 @@ void Registry::leave(Tables& tables) noexcept {
     tables.owner = nullptr;
     if (tables.chain_area != nullptr) static_cast<ChainArea*>(tables.chain_area)->close();
     if (backend().writing != nullptr) backend().writing->forget(range_of(tables));
+    return true;
 }
 
 void Registry::unbind_all(Tables& tables) noexcept {
@@ -301,9 +302,8 @@ void detail::enter_dso(Tables& tables) noexcept {
 }
 
 void detail::leave_dso(Tables& tables) noexcept {
-    Patterns::instance().leave(tables);
     // Callables whose code leaves with this DSO are to be destroyed before it does.
-    reclaim_everything();
+    if (Patterns::instance().leave(tables)) reclaim_everything();
 }
 
 }  // namespace dynfunc

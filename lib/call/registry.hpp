@@ -49,7 +49,8 @@ public:
 
     // Whether it was new.
     bool enter(detail::Tables& tables) noexcept;
-    void leave(detail::Tables& tables) noexcept;
+    // False: it is not known, or the process ends and everything stays.
+    bool leave(detail::Tables& tables) noexcept;
 
     Result<void> retarget(std::span<const Retarget> batch) noexcept;
     Result<void> update(std::span<const KeyUpdate> batch) noexcept;

@@ -185,8 +185,8 @@ TEST(Retire, IsNotReclaimedWhileASectionThatIsOlderIsOpen) {
     std::atomic<int> reclaimed{0};
     Item item(reclaimed);
     Reader reader;
-    retire(item);
-    try_reclaim();
+    retire_own(item);
+    try_reclaim_own();
     EXPECT_EQ(reclaimed, 0) << "somebody may still see it";
     std::thread waiter(synchronize);
     std::this_thread::sleep_for(20ms);
@@ -201,11 +201,11 @@ TEST(Retire, IsReclaimedWithoutWaitingOnceNobodyReads) {
     Item item(reclaimed);
     {
         const ReadSection section;
-        retire(item);
-        try_reclaim();  // inside: does nothing
+        retire_own(item);
+        try_reclaim_own();  // inside: does nothing
         EXPECT_EQ(reclaimed, 0);
     }
-    try_reclaim();
+    try_reclaim_own();
     EXPECT_EQ(reclaimed, 1);
 }
 

@@ -222,6 +222,38 @@ TEST_F(Dso, ItsCallbacksAreDetachedThoughTheProgramHoldsTheSubscription) {
     EXPECT_TRUE(alone->detach());
 }
 
+TEST_F(Dso, APatternWhoseCallbackLeavesIsDetached) {
+    Plugin plugin;
+    auto counts = std::make_shared<int>(0);
+    auto pattern = plugin->subscribe_to_host(counts);
+    ASSERT_TRUE(pattern);
+    host::fire(1);
+    EXPECT_EQ(*counts, 1);
+    plugin.unload();
+    EXPECT_EQ(counts.use_count(), 1) << "the callable outlives its code";
+    EXPECT_EQ(pattern->size(), 0u);
+    host::fire(1);
+    EXPECT_EQ(*counts, 1);
+    const Plugin again;  // arrives without being attached to
+    EXPECT_EQ(pattern->size(), 0u);
+    EXPECT_TRUE(pattern->detach());
+}
+
+TEST_F(Dso, APatternIsAttachedOnceToWhatArrivesWhileItSubscribes) {
+    std::atomic<bool> stop{false};
+    std::thread loader([&] {
+        while (!stop) const Plugin plugin;
+    });
+    for (int i = 0; i < 300; ++i) {
+        auto pattern = subscribe("plugin::*", [](const TraceEvent&) {});
+        ASSERT_TRUE(pattern);
+        std::this_thread::yield();
+        EXPECT_EQ(pattern->missed(), 0u);
+    }
+    stop = true;
+    loader.join();
+}
+
 TEST_F(Dso, APatternReachesItsTracepointsFromItsFirstConstructorOn) {
     std::vector<std::string> events;
     auto all = subscribe("plugin::*", [&](const TraceEvent& event) { events.push_back(event.text()); });

@@ -35,6 +35,10 @@ dynfunc::Result<dynfunc::Subscription> attach_own_object_to_host(std::shared_ptr
     return host::event.attach([counts](int) { ++*counts; });
 }
 
+dynfunc::Result<dynfunc::PatternSubscription> subscribe_to_host(std::shared_ptr<int> counts) {
+    return dynfunc::subscribe("host::*", [counts](const dynfunc::TraceEvent&) { ++*counts; });
+}
+
 // An event before main's code has seen the plug-in.
 int fired_in_constructor = (fire_own(-1), 1);
 
@@ -51,6 +55,7 @@ extern "C" [[gnu::visibility("default")]] const Interface plugin_interface{&call
                                                                            &attach_to_own,
                                                                            &attach_own_to_host,
                                                                            &attach_own_object_to_host,
+                                                                           &subscribe_to_host,
                                                                            &enabled_in_constructor};
 
 }  // namespace plugin

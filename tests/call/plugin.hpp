@@ -29,6 +29,7 @@ struct Interface {
     dynfunc::Result<dynfunc::Subscription> (*attach_to_own)(void (*)(int));
     bool (*attach_own_to_host)(int* counts);  // the plug-in keeps the subscription
     dynfunc::Result<dynfunc::Subscription> (*attach_own_object_to_host)(std::shared_ptr<int>);
+    dynfunc::Result<dynfunc::PatternSubscription> (*subscribe_to_host)(std::shared_ptr<int>);
     bool* enabled_in_constructor;
 };
 }  // namespace plugin

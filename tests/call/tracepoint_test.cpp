@@ -473,30 +473,40 @@ private:
     bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
 };
 
+// Lists come from `memory` while it exists.
+class ListsFrom {
+public:
+    explicit ListsFrom(Failing& memory) { OwnedList::source = &memory; }
+    ~ListsFrom() { OwnedList::source = nullptr; }
+    ListsFrom(const ListsFrom&) = delete;
+};
+
 TEST_F(TracepointTest, AttachingWithoutMemoryIsAnErrorThatChangesNothing) {
-    Failing memory;
+    Failing memory, lists;
+    const ListsFrom from(lists);
     for (const int allocations : {0, 1}) {
         memory.left = allocations;
         const auto token = std::make_shared<int>();
         const auto refused = event.attach([token](int) {}, {.memory = &memory});
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().code, Errc::out_of_memory);
-        EXPECT_EQ(memory.outstanding, 0);
+        EXPECT_EQ(memory.outstanding + lists.outstanding, 0);
         EXPECT_EQ(token.use_count(), 1);
         EXPECT_FALSE(event.is_on());
     }
 }
 
 TEST_F(TracepointTest, DetachingNeedsNoMemory) {
-    Failing memory;
-    memory.left = 100;
+    Failing lists;
     {
+        const ListsFrom from(lists);
+        lists.left = 100;
         const auto token = std::make_shared<int>();
-        auto a = event.attach(logs_as('a'), {.memory = &memory});
-        auto b = event.attach([token](int) { log_of_calls.emplace_back('b', 0); }, {.memory = &memory});
-        auto c = event.attach(logs_as('c'), {.memory = &memory});
-        auto d = event.attach(&plain<'d'>, {.static_lifetime = true, .memory = &memory});
-        memory.left = 0;
+        auto a = event.attach(logs_as('a'));
+        auto b = event.attach([token](int) { log_of_calls.emplace_back('b', 0); });
+        auto c = event.attach(logs_as('c'));
+        auto d = event.attach(&plain<'d'>, {.static_lifetime = true});
+        lists.left = 0;
         fire(0);
         EXPECT_EQ(logged(), "a0 b0 c0 d0 ");
         ASSERT_TRUE(b->detach());
@@ -512,22 +522,58 @@ TEST_F(TracepointTest, DetachingNeedsNoMemory) {
         EXPECT_EQ(logged(), "d0 ");
         EXPECT_EQ(info().delivery, Delivery::direct);
         // The next list leaves the empty entries behind.
-        memory.left = 100;
-        const auto e = event.attach(logs_as('e'), {.priority = 1, .memory = &memory});
+        lists.left = 100;
+        const auto e = event.attach(logs_as('e'), {.priority = 1});
         fire(0);
         EXPECT_EQ(logged(), "e0 d0 ");
-        memory.left = 0;
+        lists.left = 0;
         ASSERT_TRUE(d->detach());
         fire(0);
         EXPECT_EQ(logged(), "e0 ");
     }
     synchronize();
-    EXPECT_EQ(memory.outstanding, 0);
+    EXPECT_EQ(lists.outstanding, 0);
+}
+
+// A list that was made for one callback goes on to serve the others.
+TEST_F(TracepointTest, TheMemoryOfACallbackIsNotNeededAfterIt) {
+    const auto stays = event.attach(logs_as('s'));
+    {
+        Failing memory;
+        memory.left = -1;
+        auto a = event.attach(logs_as('a'), {.memory = &memory});
+        ASSERT_TRUE(a->detach());
+        EXPECT_EQ(memory.outstanding, 0);
+    }
+    fire(0);
+    EXPECT_EQ(logged(), "s0 ");
+}
+
+// While others detach too, and reclaim what they find.
+TEST_F(TracepointTest, DetachDestroysTheCallableBeforeItReturns) {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> others;
+    for (int i = 0; i < 3; ++i)
+        others.emplace_back([&] {
+            while (!stop) {
+                auto subscription = other.attach([&stop](int) { static_cast<void>(stop); });
+                ASSERT_TRUE(subscription && subscription->detach());
+            }
+        });
+    for (int i = 0; i < 2000; ++i) {
+        const auto token = std::make_shared<int>();
+        auto subscription = event.attach([token](int) {});
+        ASSERT_TRUE(subscription->detach());
+        ASSERT_EQ(token.use_count(), 1) << "in round " << i;
+    }
+    stop = true;
+    for (auto& thread : others) thread.join();
 }
 
 TEST_F(TracepointTest, ManyAttachmentsLeaveNothingBehind) {
     Failing memory;
     memory.left = -1;
+    const ListsFrom from(memory);
     for (int i = 0; i < 3000; ++i) {
         const auto a = event.attach(logs_as('a'), {.memory = &memory});
         const auto b = event.attach(logs_as('b'), {.count_hits = true, .memory = &memory});
