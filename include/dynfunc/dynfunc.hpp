@@ -89,14 +89,7 @@ public:
                             .returns_void = Signature::returns_void,
                             .in_batch = false},
                    .default_target = or_null_target(default_target),
-                   .identity = {.name = detail::Name<Tag>::text.data(),
-                                .file = file,
-                                .signature = signature,
-                                .registrar = &detail::emit_registrar,
-                                .line = line,
-                                .abi = detail::abi_version,
-                                .owner = nullptr,
-                                .self = this}} {}
+                   .identity = detail::identity_of<Tag>(file, line, signature, this)} {}
 
     Function(const Function&) = delete;
     Function& operator=(const Function&) = delete;

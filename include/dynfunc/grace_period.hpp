@@ -110,10 +110,9 @@ struct Retired {
     Retired* next = nullptr;  // the library's
 };
 
-// Hands `item` over: a synchronize() that is called afterwards, by anyone, calls item.reclaim(item) once, with no lock held. (Of
-// two that are called at once either does it, and the other may return first.) Nobody may touch `item` before.
-// Threads:  any, also inside sections and in signal handlers.
-// Blocks:   never.
+// Hands `item` over: a synchronize() that is called afterwards, by anyone, calls item.reclaim(item) once, with no lock held.
+// (Of two that are called at once either does it, and the other may return first.) Nobody may touch `item` before. Threads:
+// any, also inside sections and in signal handlers. Blocks:   never.
 DYNFUNC_EXPORT void retire(Retired& item) noexcept;
 
 }  // namespace dynfunc

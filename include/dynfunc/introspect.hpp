@@ -36,7 +36,8 @@ struct FunctionInfo {
 };
 
 // Every dynamic function of every loaded shared object, in no promised order.
-// Threads:  any.  Blocks: yes, takes the library's text lock. Not from signal handlers. It allocates with that lock held, as the
+// Threads:  any.  Blocks: yes, takes the library's text lock. Not from signal handlers. It allocates with that lock held, as
+// the
 //           three below: where the allocator itself is traced, its callbacks must not retarget, attach or detach.
 // Throws:   std::bad_alloc.
 DYNFUNC_EXPORT std::vector<FunctionInfo> functions();

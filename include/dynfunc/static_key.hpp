@@ -79,14 +79,7 @@ public:
                           .abi = detail::abi_version,
                           .in_batch = false},
                .count = enabled,
-               .identity = {.name = detail::Name<Tag>::text.data(),
-                            .file = file,
-                            .signature = "",
-                            .registrar = &detail::emit_registrar,
-                            .line = line,
-                            .abi = detail::abi_version,
-                            .owner = nullptr,
-                            .self = this}} {}
+               .identity = detail::identity_of<Tag>(file, line, "", this)} {}
 
     StaticKey(const StaticKey&) = delete;
     StaticKey& operator=(const StaticKey&) = delete;

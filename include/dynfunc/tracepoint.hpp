@@ -32,9 +32,9 @@
 // once, with no lock of the library held. It must not call dlclose() or synchronize().
 //
 // A library that is unloaded takes its tracepoints and their subscriptions with it; callbacks that lie in it are detached, and
-// dlclose() waits, with the dynamic linker's lock held, until no thread is inside a callback. So a callback must not wait for that
-// lock while libraries with callbacks are unloaded (dlopen, dlsym, a thread's first use of a thread_local with a destructor); or
-// detach them before dlclose(): then it waits for nobody.
+// dlclose() waits, with the dynamic linker's lock held, until no thread is inside a callback. So a callback must not wait for
+// that lock while libraries with callbacks are unloaded (dlopen, dlsym, a thread's first use of a thread_local with a
+// destructor); or detach them before dlclose(): then it waits for nobody.
 //
 // Limits: not inside functions and unnamed namespaces. At most 16 parameters: trivially copyable values of at most 16 bytes, or
 // lvalue references, since one event goes to several callbacks.
@@ -282,14 +282,7 @@ public:
                    .chain_base = detail::ChainRoom<Tag>::base,
                    .emit_room = detail::ChainRoom<Tag>::emit,
                    .cut = 0,
-                   .identity = {.name = detail::Name<Tag>::text.data(),
-                                .file = file,
-                                .signature = signature,
-                                .registrar = &detail::emit_registrar,
-                                .line = line,
-                                .abi = detail::abi_version,
-                                .owner = nullptr,
-                                .self = this}} {
+                   .identity = detail::identity_of<Tag>(file, line, signature, this)} {
         static_assert(((std::is_reference_v<A> || (sizeof(A) <= 16 && alignof(A) <= 16)) && ...),
                       "dynfunc: a tracepoint's parameter takes more than 16 bytes: pass it as const T&");
         static_assert(sizeof(initial_) == sizeof(key_));

@@ -48,8 +48,9 @@ constinit Chunk first_chunk{};
 constinit std::atomic<Chunk*> chunks{&first_chunk};  // the newest first
 
 constinit std::atomic<Retired*> retired{nullptr}, retired_own{nullptr};
-// Threads that have taken items out of the list and not finished with them.
+// Threads that have taken items out of `retired` and not finished with them.
 constinit std::atomic<int> reclaimers{0};
+[[gnu::tls_model("initial-exec")]] thread_local constinit bool is_reclaimer = false;
 
 constinit RankedMutex period_lock{LockRank::grace_period};
 constinit ForkWatch fork_watch{};
@@ -87,7 +88,8 @@ void release_reader(void* reader) noexcept {
 // The child of a fork has one thread: every other section in the copied list will never be closed.
 void close_sections_of_the_parent() noexcept {
     period_lock.reset_in_child();
-    reclaimers.store(0, std::memory_order_relaxed);  // what the parent's other threads had taken is lost here
+    // What the parent's other threads had taken is lost here.
+    reclaimers.store(is_reclaimer ? 1 : 0, std::memory_order_relaxed);
     for_each_reader([](Reader& reader) {
         if (&reader.word == detail::reader_word) return;
         reader.word.store(0, std::memory_order_relaxed);
@@ -163,8 +165,6 @@ std::uint64_t begin_period() noexcept {
     return period;
 }
 
-[[gnu::tls_model("initial-exec")]] thread_local constinit bool is_reclaimer = false;
-
 void push(std::atomic<Retired*>& list, Retired& item) noexcept {
     item.next = list.load(std::memory_order_relaxed);
     // (L) release: whoever takes the item sees it whole. Pairs with the exchange in Taken.
@@ -177,9 +177,11 @@ class Taken {
 public:
     explicit Taken(std::atomic<Retired*>& list) noexcept : list_(list) {
         reclaimers.fetch_add(1, std::memory_order_seq_cst);
-        items_ = list.exchange(nullptr, std::memory_order_acquire);
+        items_ = list.exchange(nullptr, std::memory_order_seq_cst);
+        // Who reclaims nothing, or only the library's own, holds up nobody.
+        if (items_ == nullptr || &list != &retired) reclaimers.fetch_sub(std::exchange(counted_, 0), std::memory_order_seq_cst);
     }
-    ~Taken() { reclaimers.fetch_sub(1, std::memory_order_seq_cst); }
+    ~Taken() { reclaimers.fetch_sub(counted_, std::memory_order_seq_cst); }
     Taken(const Taken&) = delete;
 
     void reclaim() noexcept {
@@ -202,11 +204,10 @@ private:
     }
     std::atomic<Retired*>& list_;
     Retired* items_;
+    int counted_ = 1;
 };
 
-bool has_retired() noexcept {
-    return retired.load(std::memory_order_seq_cst) != nullptr || retired_own.load(std::memory_order_seq_cst) != nullptr;
-}
+bool has_retired() noexcept { return retired.load(std::memory_order_seq_cst) != nullptr; }
 
 }  // namespace
 
@@ -243,7 +244,7 @@ void try_reclaim_own() noexcept {
         own.put_back();
 }
 
-void reclaim_everything() noexcept {
+void reclaim_retired() noexcept {
     if (is_in_section()) return;
     // Whoever is called back by a reclaimer, itself perhaps, must not wait for it.
     while (has_retired() || (!is_reclaimer && reclaimers.load(std::memory_order_seq_cst) != 0)) {

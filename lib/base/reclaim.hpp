@@ -9,9 +9,10 @@ namespace dynfunc {
 // Whether this thread has a ReadSection open: it must not wait for a grace period.
 bool is_in_section() noexcept;
 
-// Returns when nothing is retired, and no other thread is reclaiming: what was retired may be unloaded. Inside a section it
-// does nothing. Blocks: yes, as synchronize().
-void reclaim_everything() noexcept;
+// Returns when nothing is retired, and no other thread is reclaiming: the code of what was retired may be unloaded. Inside a
+// section it does nothing.
+// Blocks: as synchronize(), if anything is retired.
+void reclaim_retired() noexcept;
 
 // As retire(), of what the library made for itself: reclaiming it runs no code of a user's but a memory resource.
 void retire_own(Retired& item) noexcept;

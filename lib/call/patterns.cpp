@@ -87,8 +87,11 @@ Result<PatternSubscription> Patterns::subscribe(std::string_view glob, std::uniq
     try_reclaim_own();
     auto pattern = std::make_unique<Pattern>(glob, std::move(callback), options);
     const Hold hold(*this);
-    if (auto done = attach(*pattern, [](auto&& visit) { Registry::instance().for_each_tracepoint(visit); }); !done)
+    if (auto done = attach(*pattern, [](auto&& visit) { Registry::instance().for_each_tracepoint(visit); }); !done) {
+        // Refused in the middle: threads may have met it.
+        if (done.error().code == Errc::sync_failed || done.error().code == Errc::text_not_writable) retire(*pattern.release());
         return std::unexpected(done.error());
+    }
     pattern->next_pattern = first_;
     first_ = pattern.get();
     return PatternSubscription(pattern.release());

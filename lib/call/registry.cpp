@@ -303,7 +303,7 @@ void detail::enter_dso(Tables& tables) noexcept {
 
 void detail::leave_dso(Tables& tables) noexcept {
     // Callables whose code leaves with this DSO are to be destroyed before it does.
-    if (Patterns::instance().leave(tables)) reclaim_everything();
+    if (Patterns::instance().leave(tables)) reclaim_retired();
 }
 
 }  // namespace dynfunc

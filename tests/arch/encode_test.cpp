@@ -158,6 +158,18 @@ TEST(EncodeSite, BytesAreThoseOfAnAssembler) {
     }
 }
 
+TEST(IsBranchJump, RecognisesTheJumpOfASiteAndNothingElse) {
+    for (const Address site : sites)
+        for (const SiteKind kind : kinds)
+            for (const Address target : {Address{}, site + 64, site - 4096}) {
+                const auto encoded = encode_site(kind, site, target);
+                ASSERT_TRUE(encoded);
+                EXPECT_EQ(is_branch_jump(encoded->span()), target && kind != SiteKind::call) << text(kind, site, target);
+                EXPECT_FALSE(is_branch_jump(encoded->span().first(encoded->size - 1u)));
+            }
+    for (const SlotSample& sample : slot_jumps) EXPECT_FALSE(is_branch_jump(bytes_of(sample.bytes))) << sample.what;
+}
+
 TEST(IsSlotJump, RecognisesTheSlotForm) {
     for (const SlotSample& sample : slot_jumps) {
         SCOPED_TRACE(sample.what);

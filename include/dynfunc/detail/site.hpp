@@ -27,6 +27,7 @@
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
 #endif
 
+#include <dynfunc/detail/name.hpp>
 #include <dynfunc/detail/registrar.hpp>
 #include <dynfunc/detail/signature.hpp>
 
@@ -40,6 +41,19 @@ struct KeyConstant {
 
 template <class Tag>
 using Key = decltype(dynfunc_key_of(static_cast<Tag*>(nullptr)));
+
+// Of the key that is being defined; `self` is its address.
+template <class Tag>
+consteval KeyIdentity identity_of(const char* file, unsigned line, const char* signature, void* self) {
+    return {.name = Name<Tag>::text.data(),
+            .file = file,
+            .signature = signature,
+            .registrar = &emit_registrar,
+            .line = line,
+            .abi = abi_version,
+            .owner = nullptr,
+            .self = self};
+}
 
 // The address of what sites ask: the object itself, whose first member that is, or a part of it.
 template <class Place>
