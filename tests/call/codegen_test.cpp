@@ -5,6 +5,7 @@
 #include <dynfunc/introspect.hpp>
 #include <dynfunc/static_key.hpp>
 
+#include <array>
 #include <vector>
 
 #include "disassembly.hpp"
@@ -15,6 +16,14 @@ int twice(int x) { return 2 * x; }
 DYNFUNC(direct, int(int), &twice);
 DYNFUNC(off, void(int), nullptr);
 DYNFUNC_STATIC_KEY_FALSE(key);
+DYNFUNC_STATIC_KEY_FALSE(shifted);
+
+// The site is so many bytes further on.
+template <int bytes>
+[[gnu::noinline]] bool shifted_by() {
+    asm volatile(".skip %c0, 0x90" ::"i"(bytes));
+    return static_branch_unlikely(shifted);
+}
 }  // namespace codegen
 
 extern "C" [[gnu::noinline]] int codegen_site(int x) { return codegen::direct(x) + 1; }
@@ -128,6 +137,21 @@ TEST(BranchSite, IsOneNopWhereItFallsThroughAndOneJumpWhereItDoesNot) {
         SCOPED_TRACE("likely");
         expect_branch(&codegen_likely, enabled, true);
     }
+}
+
+TEST(BranchSite, LiesInsideOneAlignedWordWhateverIsBeforeIt) {
+    constexpr std::array functions{&codegen::shifted_by<0>, &codegen::shifted_by<1>, &codegen::shifted_by<2>,
+                                   &codegen::shifted_by<3>, &codegen::shifted_by<4>, &codegen::shifted_by<5>,
+                                   &codegen::shifted_by<6>, &codegen::shifted_by<7>};
+    for (const bool enabled : {true, false}) {
+        ASSERT_TRUE(update_all({codegen::shifted.to(enabled)}));
+        for (const auto function : functions) EXPECT_EQ(function(), enabled);
+    }
+    std::size_t sites = 0;
+    const auto& key = reinterpret_cast<const detail::StaticKeyData&>(codegen::shifted).branch;
+    for (const auto* record = key.sites; record != nullptr; record = record->next, ++sites)
+        EXPECT_LE((Address::of(&record->site) + record->site).value % 8 + 5, 8u);
+    EXPECT_EQ(sites, functions.size());
 }
 
 }  // namespace

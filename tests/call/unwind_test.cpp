@@ -121,7 +121,7 @@ TEST_F(TracepointException, LeavesTheEventAndLaterCallbacksDoNotSeeIt) {
         EXPECT_TRUE(fires_and_throws(5));
         EXPECT_EQ(calls, "12");
         EXPECT_EQ(destroyed, 2) << "one in fire(), one in the callback";
-        EXPECT_FALSE(is_in_section()) << "the exception left a section open";
+        ASSERT_FALSE(is_in_section()) << "the exception left a section open";
 
         armed = false;
         calls.clear();
@@ -150,7 +150,7 @@ TEST_F(TracepointException, LeavesEachWayOfDelivery) {
         EXPECT_TRUE(fires_and_throws(1));
         armed = false;
         EXPECT_FALSE(fires_and_throws(1));
-        EXPECT_FALSE(is_in_section());
+        ASSERT_FALSE(is_in_section());
         ASSERT_TRUE(only->detach());
     }
     bool armed_object = true;
@@ -161,7 +161,7 @@ TEST_F(TracepointException, LeavesEachWayOfDelivery) {
     EXPECT_TRUE(fires_and_throws(1));
     armed_object = false;
     EXPECT_FALSE(fires_and_throws(1));
-    EXPECT_FALSE(is_in_section());
+    ASSERT_FALSE(is_in_section());
     ASSERT_TRUE(only->detach());
 }
 
@@ -178,7 +178,7 @@ TEST_F(TracepointException, LeavesNestedEvents) {
     for (int i = 0; i < 3 * static_cast<int>(max_nested_events); ++i) {
         armed = true;
         EXPECT_THROW(fire_outer(), Refused);
-        EXPECT_FALSE(is_in_section());
+        ASSERT_FALSE(is_in_section());
         armed = false;
         calls.clear();
         fire_outer();

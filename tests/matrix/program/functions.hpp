@@ -31,8 +31,12 @@ int other_file_inline(int x);
 int other_file_template(int x);
 void check_early_results();
 
-// signatures.cpp
-void check_signatures();
+// branches.cpp
+void check_branches();
+void check_plugin_branches(const char* path);
+
+// signatures.cpp, which some builds leave out
+[[gnu::weak]] void check_signatures();
 
 // linked.cpp, in a shared library of its own
 EXPORTED int library_calls_linked_step(int x);
