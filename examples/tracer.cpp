@@ -34,6 +34,7 @@
 
 #include <dynfunc/introspect.hpp>
 #include <dynfunc/static_key.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 DYNFUNC_TRACEPOINT(request_begin, void(std::uint64_t id, std::string_view path));

@@ -8,6 +8,8 @@
 //     auto subscription = cache_miss.attach([&n](std::uint64_t, std::size_t) { ++n; });    // ends with the Subscription
 //     if (!subscription) report(subscription.error().message());
 //
+// Callbacks for tracepoints whose types, or libraries, are not known yet: trace_pattern.hpp.
+//
 // How: while nobody listens a DYNFUNC_TRACE is one nop and its arguments are not evaluated. With one callback the nop becomes a
 // jump to a direct call of a trampoline, which leads to the callback by direct calls and jumps alone; with several the
 // trampoline jumps to generated code that calls one after the other: no loop, no indirect call. Where a process may not patch,
@@ -44,10 +46,7 @@
 #include <memory>
 #include <memory_resource>
 #include <new>
-#include <optional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -149,98 +148,6 @@ requires(sizeof...(Attachments) > 0 && (std::is_same_v<Attachments, Attachment> 
     [[nodiscard]] Result<std::vector<Subscription>> attach_all(Attachments&&... batch) noexcept {
     Attachment all[] = {std::move(batch)...};
     return attach_all(std::span<Attachment>(all));
-}
-
-// One event as a callback sees it that is attached by pattern, to tracepoints whose types it does not know.
-class TraceEvent {
-public:
-    explicit TraceEvent(const detail::EventArguments& event) noexcept : event_(event) {}
-
-    std::string_view name() const noexcept { return event_.key->identity.name; }
-    std::string_view signature() const noexcept { return event_.key->identity.signature; }  // as written at the definition
-    std::size_t size() const noexcept { return event_.key->parameter_count; }
-
-    // Argument `index`, if it is a T (arithmetic types: of the same kind and size).
-    template <class T>
-    std::optional<T> get(std::size_t index) const noexcept {
-        if (index >= size()) return std::nullopt;
-        constexpr detail::Parameter wanted = detail::parameter_of<T>();
-        const detail::Parameter& parameter = event_.key->parameters[index];
-        const bool arithmetic = std::is_arithmetic_v<T> && wanted.kind == parameter.kind && wanted.size == parameter.size;
-        if (!arithmetic && std::string_view(wanted.type) != parameter.type) return std::nullopt;
-        return *static_cast<const T*>(event_.values[index]);
-    }
-    // "cache_miss(42, 4096)": numbers, strings and addresses; ? for other types.
-    // Throws: std::bad_alloc.
-    DYNFUNC_EXPORT std::string text() const;
-
-private:
-    detail::EventArguments event_;
-};
-
-// A callback attached to every tracepoint whose qualified name matches. Move-only; detaches when it is destroyed.
-class [[nodiscard]] PatternSubscription {
-public:
-    PatternSubscription() noexcept = default;
-    PatternSubscription(PatternSubscription&& other) noexcept : pattern_(std::exchange(other.pattern_, nullptr)) {}
-    PatternSubscription& operator=(PatternSubscription&& other) noexcept {
-        PatternSubscription moved(std::move(other));
-        std::swap(pattern_, moved.pattern_);
-        return *this;
-    }
-    // As detach().
-    DYNFUNC_EXPORT ~PatternSubscription();
-
-    // How many tracepoints it is attached to now.
-    DYNFUNC_EXPORT std::size_t size() const noexcept;
-    // How many came with a library, matched, and could not be attached to.
-    DYNFUNC_EXPORT std::size_t missed() const noexcept;
-    // Contract: as Subscription::detach(). On an error some tracepoints may still be attached, and it may be called again.
-    [[nodiscard]] DYNFUNC_EXPORT Result<void> detach() noexcept;
-
-private:
-    friend class Patterns;
-    explicit PatternSubscription(class Pattern* pattern) noexcept : pattern_(pattern) {}
-    Pattern* pattern_ = nullptr;
-};
-
-namespace detail {
-
-class PatternCallback : public RelayTarget {
-public:
-    virtual ~PatternCallback() = default;
-    PatternCallback(const PatternCallback&) = delete;
-    PatternCallback* next = nullptr;  // the library's
-
-protected:
-    explicit PatternCallback(void (*relay)(RelayTarget&, const EventArguments&)) noexcept : RelayTarget{relay} {}
-};
-
-template <class F>
-class OwnedPatternCallback final : public PatternCallback {
-public:
-    explicit OwnedPatternCallback(F&& callable)
-        : PatternCallback([](RelayTarget& target, const EventArguments& event) {
-              static_cast<OwnedPatternCallback&>(target).callable_(TraceEvent(event));
-          }),
-          callable_(std::move(callable)) {}
-
-private:
-    F callable_;
-};
-
-DYNFUNC_EXPORT Result<PatternSubscription> subscribe(std::string_view glob, std::unique_ptr<PatternCallback> callback,
-                                                     const AttachOptions& options) noexcept;
-
-}  // namespace detail
-
-// Attaches callable(const TraceEvent&) to every tracepoint whose qualified name matches `glob` (as fnmatch(3): * ? [...]), all
-// or none, and to each in libraries loaded later, before their constructors run. Contract: as attach_all(). .memory and
-// .static_lifetime have no effect. Throws: what moving the callable throws, bad_alloc.
-template <class F>
-[[nodiscard]] Result<PatternSubscription> subscribe(std::string_view glob, F callable, AttachOptions options = {}) {
-    static_assert(std::is_invocable_v<F&, const TraceEvent&>, "dynfunc: the callback is called with a const TraceEvent&");
-    return detail::subscribe(glob, std::make_unique<detail::OwnedPatternCallback<F>>(std::move(callable)), options);
 }
 
 // One tracepoint. Made by the macros below, never by hand; not copied, not moved.

@@ -2,7 +2,7 @@
 // Who listens to tracepoints by the pattern of their names: attached to those that are there, and to each that arrives.
 #pragma once
 
-#include <dynfunc/tracepoint.hpp>
+#include <dynfunc/trace_pattern.hpp>
 
 #include "lock.hpp"
 

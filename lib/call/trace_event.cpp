@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <dynfunc/tracepoint.hpp>
+#include <dynfunc/trace_pattern.hpp>
 
 #include <cinttypes>
 #include <cstdio>

@@ -3,6 +3,7 @@
 
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/static_key.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 namespace host {

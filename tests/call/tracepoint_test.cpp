@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 #include <array>

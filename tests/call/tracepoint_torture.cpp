@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 #include <array>

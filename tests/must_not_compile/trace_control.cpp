@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The control of the cases of static keys and tracepoints: what they get wrong, done right. This one must compile.
 #include <dynfunc/static_key.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 #include <string>

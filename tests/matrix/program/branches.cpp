@@ -40,8 +40,7 @@ std::vector<File> files_of_program() {
 }
 
 // Everything at `which`: `weight` is what the callbacks of an event add.
-template <std::size_t size>
-void expect(std::span<const File> files, std::array<Place, size> FilePlaces::*which, bool enabled, int weight = 0) {
+void expect(std::span<const File> files, Places FilePlaces::*which, bool enabled, int weight = 0) {
     for (const File& file : files) {
         for (const Place& place : file.places->*which) {
             const Seen seen = place.run();
@@ -55,9 +54,7 @@ void expect(std::span<const File> files, std::array<Place, size> FilePlaces::*wh
 }
 
 // The same, and again while the key says otherwise than the library wrote.
-template <std::size_t size>
-void expect_patched(std::span<const File> files, std::array<Place, size> FilePlaces::*which, BranchKey& key, bool enabled,
-                    int weight = 0) {
+void expect_patched(std::span<const File> files, Places FilePlaces::*which, BranchKey& key, bool enabled, int weight = 0) {
     CHECK((key.enabled != 0) == enabled);
     expect(files, which, enabled, weight);
     __atomic_store_n(&key.enabled, enabled ? 0 : 1, __ATOMIC_SEQ_CST);
@@ -84,7 +81,7 @@ void end(Subscription& subscription) {
 }
 
 // One, two, three callbacks and back, of each kind.
-void check_event(std::span<const File> files, auto& event, auto which) {
+void check_event(std::span<const File> files, auto& event, Places FilePlaces::*which) {
     int hundred = 100;
     const auto expect_all = [&](int weight) { expect_patched(files, which, event.key().branch, weight != 0, weight); };
     expect_all(0);

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include <dynfunc/static_key.hpp>
+#include <dynfunc/trace_pattern.hpp>
 #include <dynfunc/tracepoint.hpp>
 
 #include "functions.hpp"
@@ -49,6 +50,14 @@ struct Place {
     Seen (*run)();
     int sites;
 };
+struct Places {
+    std::array<Place, 15> list;
+    std::size_t size;
+
+    constexpr void add(const Place& place) { list[size++] = place; }
+    constexpr const Place* begin() const { return list.data(); }
+    constexpr const Place* end() const { return list.data() + size; }
+};
 
 // Who has the sites below, which decides what the linker makes of them.
 template <int file>
@@ -87,17 +96,16 @@ struct KeySites {
     }
 };
 
-template <auto& key, class Owner, class Places>
-constexpr std::size_t add_key_places(Places& places, std::size_t at) {
+template <auto& key, class Owner>
+constexpr void add_key_places(Places& places) {
     using Sites = KeySites<key, Owner>;
-    places[at++] = {"unlikely", &Sites::unlikely, 1};
-    places[at++] = {"likely", &Sites::likely, 1};
-    places[at++] = {"in a loop", &Sites::in_loop, 1};
-    places[at++] = {"in a lambda", &Sites::in_lambda, 1};
-    places[at++] = {"in cold code", &Sites::in_cold_code, 1};
-    places[at++] = {"in a handler", &Sites::in_handler, 1};
-    places[at++] = {"inlined", &Sites::inlined, 4};
-    return at;
+    places.add({"unlikely", &Sites::unlikely, 1});
+    places.add({"likely", &Sites::likely, 1});
+    places.add({"in a loop", &Sites::in_loop, 1});
+    places.add({"in a lambda", &Sites::in_lambda, 1});
+    places.add({"in cold code", &Sites::in_cold_code, 1});
+    places.add({"in a handler", &Sites::in_handler, 1});
+    places.add({"inlined", &Sites::inlined, 4});
 }
 
 // Sites of a tracepoint, likewise.
@@ -139,16 +147,15 @@ struct EventSites {
     }
 };
 
-template <auto& event, class Owner, class Places>
-constexpr std::size_t add_event_places(Places& places, std::size_t at) {
+template <auto& event, class Owner>
+constexpr void add_event_places(Places& places) {
     using Sites = EventSites<event, Owner>;
-    places[at++] = {"plain", &Sites::plain, 1};
-    places[at++] = {"in a loop", &Sites::in_loop, 1};
-    places[at++] = {"in a lambda", &Sites::in_lambda, 1};
-    places[at++] = {"in cold code", &Sites::in_cold_code, 1};
-    places[at++] = {"in a handler", &Sites::in_handler, 1};
-    places[at++] = {"inlined", &Sites::inlined, 3};
-    return at;
+    places.add({"plain", &Sites::plain, 1});
+    places.add({"in a loop", &Sites::in_loop, 1});
+    places.add({"in a lambda", &Sites::in_lambda, 1});
+    places.add({"in cold code", &Sites::in_cold_code, 1});
+    places.add({"in a handler", &Sites::in_handler, 1});
+    places.add({"inlined", &Sites::inlined, 3});
 }
 
 // Neither templates nor members: what most headers have.
@@ -161,24 +168,22 @@ inline Seen inline_event() {
 
 // The sites of one file.
 struct FilePlaces {
-    std::array<Place, 7> starts_true, linked_key;
-    std::array<Place, 15> starts_false;
-    std::array<Place, 13> step;
-    std::array<Place, 6> linked_event;
+    Places starts_true, starts_false, linked_key, step, linked_event;
 };
 
 // `file`: from 1 on, another number in each file; `Own`: a type in its unnamed namespace.
 template <int file, class Own>
 constexpr FilePlaces places_of_file() {
     FilePlaces all{};
-    add_key_places<keys::starts_true, Common<file>>(all.starts_true, 0);
-    add_key_places<keys::linked, Own>(all.linked_key, 0);
-    add_key_places<keys::starts_false, Own>(all.starts_false,
-                                            add_key_places<keys::starts_false, Common<0>>(all.starts_false, 0));
-    all.starts_false.back() = {"inline function", &inline_key, 1};
-    add_event_places<events::step, Own>(all.step, add_event_places<events::step, Common<0>>(all.step, 0));
-    all.step.back() = {"inline function", &inline_event, 1};
-    add_event_places<events::linked, Common<file>>(all.linked_event, 0);
+    add_key_places<keys::starts_true, Common<file>>(all.starts_true);
+    add_key_places<keys::starts_false, Common<0>>(all.starts_false);
+    add_key_places<keys::starts_false, Own>(all.starts_false);
+    all.starts_false.add({"inline function", &inline_key, 1});
+    add_key_places<keys::linked, Own>(all.linked_key);
+    add_event_places<events::step, Common<0>>(all.step);
+    add_event_places<events::step, Own>(all.step);
+    all.step.add({"inline function", &inline_event, 1});
+    add_event_places<events::linked, Common<file>>(all.linked_event);
     return all;
 }
 
