@@ -4,7 +4,6 @@
 //
 //     $ (echo 'on cache_*'; sleep 2; echo show request_end) | tracer
 //     cache_evict is on
-//     ...
 //     cache_evict      185583 hits/s
 //     ...
 //     request_end(1408013, 496, true)

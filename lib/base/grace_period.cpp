@@ -50,7 +50,7 @@ constinit std::atomic<Chunk*> chunks{&first_chunk};  // the newest first
 constinit std::atomic<Retired*> retired{nullptr}, retired_own{nullptr};
 // Threads that have taken items out of `retired` and not finished with them.
 constinit std::atomic<int> reclaimers{0};
-[[gnu::tls_model("initial-exec")]] thread_local constinit bool is_reclaimer = false;
+[[gnu::tls_model("initial-exec")]] thread_local constinit int reclaiming = 0;
 
 constinit RankedMutex period_lock{LockRank::grace_period};
 constinit ForkWatch fork_watch{};
@@ -89,7 +89,7 @@ void release_reader(void* reader) noexcept {
 void close_sections_of_the_parent() noexcept {
     period_lock.reset_in_child();
     // What the parent's other threads had taken is lost here.
-    reclaimers.store(is_reclaimer ? 1 : 0, std::memory_order_relaxed);
+    reclaimers.store(reclaiming, std::memory_order_relaxed);
     for_each_reader([](Reader& reader) {
         if (&reader.word == detail::reader_word) return;
         reader.word.store(0, std::memory_order_relaxed);
@@ -185,9 +185,9 @@ public:
     Taken(const Taken&) = delete;
 
     void reclaim() noexcept {
-        const bool nested = std::exchange(is_reclaimer, true);
+        reclaiming += counted_;
         for_each([](Retired& item) { item.reclaim(item); });
-        is_reclaimer = nested;
+        reclaiming -= counted_;
     }
     void put_back() noexcept {
         for_each([this](Retired& item) { push(list_, item); });
@@ -244,10 +244,20 @@ void try_reclaim_own() noexcept {
         own.put_back();
 }
 
+Reclaiming::Reclaiming() noexcept {
+    ++reclaiming;
+    reclaimers.fetch_add(1, std::memory_order_seq_cst);
+}
+
+Reclaiming::~Reclaiming() {
+    reclaimers.fetch_sub(1, std::memory_order_seq_cst);
+    --reclaiming;
+}
+
 void reclaim_retired() noexcept {
     if (is_in_section()) return;
     // Whoever is called back by a reclaimer, itself perhaps, must not wait for it.
-    while (has_retired() || (!is_reclaimer && reclaimers.load(std::memory_order_seq_cst) != 0)) {
+    while (has_retired() || (reclaiming == 0 && reclaimers.load(std::memory_order_seq_cst) != 0)) {
         if (has_retired()) synchronize();
         sched_yield();
     }

@@ -14,6 +14,14 @@ bool is_in_section() noexcept;
 // Blocks: as synchronize(), if anything is retired.
 void reclaim_retired() noexcept;
 
+// Held by a thread that waits for a grace period and then destroys something itself: reclaim_retired() waits for it.
+class Reclaiming {
+public:
+    Reclaiming() noexcept;
+    ~Reclaiming();
+    Reclaiming(const Reclaiming&) = delete;
+};
+
 // As retire(), of what the library made for itself: reclaiming it runs no code of a user's but a memory resource.
 void retire_own(Retired& item) noexcept;
 

@@ -136,6 +136,7 @@ bool Patterns::leave(detail::Tables& tables) noexcept {
 }
 
 Result<void> Patterns::detach(Pattern& pattern) noexcept {
+    const Reclaiming before_its_code_is_unloaded;
     {
         const Hold hold(*this);
         for (Subscription& subscription : pattern.subscriptions)

@@ -69,6 +69,7 @@ Result<void> Subscription::detach_nosync() noexcept {
 Result<void> Subscription::detach() noexcept {
     if (is_in_section()) return detach_nosync();
     if (callback_ == nullptr) return {};
+    const Reclaiming before_its_code_is_unloaded;
     if (auto done = Registry::instance().detach(*callback_); !done) return done;
     // Not retired: another thread's synchronize() might take it, and be late.
     synchronize();

@@ -14,7 +14,7 @@
 
 namespace dynfunc::detail {
 
-// (H) pairs with the store in Registry::exchange: what was written before the key changed is seen on its new side.
+// (H) pairs with the store in Update::exchange: what was written before the key changed is seen on its new side.
 [[gnu::always_inline]] inline bool is_enabled(const BranchKey& key) noexcept {
     return __atomic_load_n(&key.enabled, __ATOMIC_ACQUIRE) != 0;
 }

@@ -11,7 +11,7 @@ template <class Place, class Sig>
 struct DYNFUNC_HIDDEN Site {
     static Sig* call_address() noexcept {
         const auto* jump = static_cast<const Jump*>(PlaceAddress<Place>::value);
-        // (A) pairs with the store of the target in Registry::exchange: what was written before retarget() is seen by the
+        // (A) pairs with the store of the target in Update::exchange: what was written before retarget() is seen by the
         // target.
         return reinterpret_cast<Sig*>(__atomic_load_n(&jump->target, __ATOMIC_ACQUIRE));
     }

@@ -176,7 +176,7 @@ struct DYNFUNC_HIDDEN TraceCode {
 
     // The form of processes that cannot patch, and of tracepoints for which there is no room.
     static void iterate(A... a) {
-        // (K) pairs with the store of the list in Registry::exchange: its entries are seen as they were written.
+        // (K) pairs with the store of the list in Update::exchange: its entries are seen as they were written.
         const CallbackList* list = __atomic_load_n(&Key<Tag>::object->key().list, __ATOMIC_ACQUIRE);
         if (list == nullptr) return;
         for (const Callback* callback = list->begin; callback != list->end; ++callback) {
