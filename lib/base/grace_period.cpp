@@ -49,7 +49,9 @@ constinit std::atomic<Chunk*> chunks{&first_chunk};  // the newest first
 
 constinit std::atomic<Retired*> retired{nullptr}, retired_own{nullptr};
 // Threads that have taken items out of `retired` and not finished with them.
-constinit std::atomic<int> reclaimers{0};
+// Two counts, used in turn, so that whoever waits for the older ones is not held up by those who come later.
+constinit std::atomic<int> reclaimers[2]{};
+constinit std::atomic<unsigned> reclaimer_turn{0};
 [[gnu::tls_model("initial-exec")]] thread_local constinit int reclaiming = 0;
 
 constinit RankedMutex period_lock{LockRank::grace_period};
@@ -89,7 +91,8 @@ void release_reader(void* reader) noexcept {
 void close_sections_of_the_parent() noexcept {
     period_lock.reset_in_child();
     // What the parent's other threads had taken is lost here.
-    reclaimers.store(reclaiming, std::memory_order_relaxed);
+    reclaimers[0].store(0, std::memory_order_relaxed);
+    reclaimers[1].store(0, std::memory_order_relaxed);
     for_each_reader([](Reader& reader) {
         if (&reader.word == detail::reader_word) return;
         reader.word.store(0, std::memory_order_relaxed);
@@ -172,16 +175,23 @@ void push(std::atomic<Retired*>& list, Retired& item) noexcept {
     }
 }
 
+unsigned enter_reclaimer() noexcept {
+    const unsigned turn = reclaimer_turn.load(std::memory_order_seq_cst) % 2;
+    reclaimers[turn].fetch_add(1, std::memory_order_seq_cst);
+    return turn;
+}
+void leave_reclaimer(unsigned turn, int count) noexcept { reclaimers[turn].fetch_sub(count, std::memory_order_seq_cst); }
+
 // Everything that is retired in a list, taken out of it until this ends.
 class Taken {
 public:
     explicit Taken(std::atomic<Retired*>& list) noexcept : list_(list) {
-        reclaimers.fetch_add(1, std::memory_order_seq_cst);
+        turn_ = enter_reclaimer();
         items_ = list.exchange(nullptr, std::memory_order_seq_cst);
         // Who reclaims nothing, or only the library's own, holds up nobody.
-        if (items_ == nullptr || &list != &retired) reclaimers.fetch_sub(std::exchange(counted_, 0), std::memory_order_seq_cst);
+        if (items_ == nullptr || &list != &retired) leave_reclaimer(turn_, std::exchange(counted_, 0));
     }
-    ~Taken() { reclaimers.fetch_sub(counted_, std::memory_order_seq_cst); }
+    ~Taken() { leave_reclaimer(turn_, counted_); }
     Taken(const Taken&) = delete;
 
     void reclaim() noexcept {
@@ -204,6 +214,7 @@ private:
     }
     std::atomic<Retired*>& list_;
     Retired* items_;
+    unsigned turn_;
     int counted_ = 1;
 };
 
@@ -246,20 +257,21 @@ void try_reclaim_own() noexcept {
 
 Reclaiming::Reclaiming() noexcept {
     ++reclaiming;
-    reclaimers.fetch_add(1, std::memory_order_seq_cst);
+    turn_ = enter_reclaimer();
 }
 
 Reclaiming::~Reclaiming() {
-    reclaimers.fetch_sub(1, std::memory_order_seq_cst);
+    leave_reclaimer(turn_, 1);
     --reclaiming;
 }
 
 void reclaim_retired() noexcept {
     if (is_in_section()) return;
+    while (has_retired()) synchronize();
     // Whoever is called back by a reclaimer, itself perhaps, must not wait for it.
-    while (has_retired() || (reclaiming == 0 && reclaimers.load(std::memory_order_seq_cst) != 0)) {
-        if (has_retired()) synchronize();
-        sched_yield();
+    for (int turns = 0; reclaiming == 0 && turns < 2; ++turns) {
+        const unsigned older = reclaimer_turn.fetch_add(1, std::memory_order_seq_cst) % 2;
+        while (reclaimers[older].load(std::memory_order_seq_cst) > 0) sched_yield();
     }
 }
 

@@ -20,6 +20,9 @@ public:
     Reclaiming() noexcept;
     ~Reclaiming();
     Reclaiming(const Reclaiming&) = delete;
+
+private:
+    unsigned turn_;
 };
 
 // As retire(), of what the library made for itself: reclaiming it runs no code of a user's but a memory resource.
