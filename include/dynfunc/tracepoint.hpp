@@ -250,7 +250,12 @@ public:
                       "namespace a name");
         return detail::branch_unlikely<Tag>(tracepoint.key_.branch);
     }
-    Function* dynfunc_outer_call() const noexcept { return detail::Site<detail::OuterCall<Tag>, Function>::call_address(); }
+    [[gnu::always_inline]] Function* dynfunc_outer_call() const noexcept {
+        // No instruction. A block with nothing but a tail call in it becomes a conditional jump elsewhere, in clang, and then the
+        // nop of a site at the end of a function is followed by a jump over what is left of it.
+        asm volatile("");
+        return detail::Site<detail::OuterCall<Tag>, Function>::call_address();
+    }
     consteval const void* outer_jump() const { return &initial_.outer; }
     consteval const void* inner_jump() const { return &initial_.inner; }
     detail::TracepointKey& key() noexcept { return key_; }
