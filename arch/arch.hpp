@@ -38,7 +38,8 @@ struct Capabilities {
     std::size_t site_bytes;  // size of an instruction at a site: 5 on x86, 4 on arm64
     std::size_t word_bytes;  // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
     std::uint8_t integer_registers, vector_registers;  // that carry arguments
-    bool swaps_return;  // a running jump may be replaced by a return and back, as it may be by another jump
+    bool swaps_return;             // a running jump may be replaced by a return and back, as it may be by another jump
+    std::uint8_t reference_bytes;  // size of the distance field of a direct branch; 0: the functions below find none
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
 };
 
@@ -60,6 +61,12 @@ struct ChainCall {
     std::uint64_t data;  // passed behind the arguments, if `has_data`
     bool has_data;
     std::uint64_t* hits;  // counted up by one, atomically, before the call; may be null
+};
+
+// A place in code that looks like the distance field of a direct branch.
+struct Reference {
+    Address field;
+    bool is_branch;  // an instruction stands there, and it is a direct branch
 };
 
 // Code of the library's own on which start-up tries whether patched text is executed: `run` jumps at `site` to `first`, which
@@ -95,6 +102,29 @@ Result<std::size_t> encode_chain(std::span<const ChainCall> calls, const Argumen
 
 // An upper bound of what encode_chain() takes.
 std::size_t chain_bytes(std::size_t calls, const ArgumentLayout& layout) noexcept;
+
+// The first place in `text`, at `from` or behind it, whose bytes would lead a direct branch into `window`, be it a branch or
+// not; null: there is none. `window` is not empty. Reads every byte of the text once: 4 GiB/s of text that is mapped
+// (measured).
+Address find_reference(AddressRange text, Address from, AddressRange window) noexcept;
+
+// Where the direct branch with its distance at `field` leads.
+Address reference_target(Address field) noexcept;
+
+// The distance at `field` for its branch to lead to `target`.
+// Errors: out_of_reach (address = target); text_not_writable where reference_bytes is 0.
+Result<std::uint32_t> encode_reference(Address field, Address target) noexcept;
+
+// Whether this build can read instructions.
+bool has_decoder() noexcept;
+
+// Reads the instructions of a function, from its first byte on, and fills in `is_branch` for each of the places in it, which
+// ascend. What follows an unknown instruction is none. Without a decoder none is.
+void confirm_references(AddressRange function, std::span<Reference> ascending) noexcept;
+
+// The size of the aligned block out of which a running core of this machine is known to take all bytes of an instruction as one
+// store left them: word_bytes, or more where that has been shown (docs/decisions/0008-call-sites.md).
+std::size_t fetch_block_bytes() noexcept;
 
 // Cache maintenance after `range` was written, before anybody is told: needed on machines whose instruction fetch does not see
 // stores. `range` is the address at which the code is executed.

@@ -54,10 +54,10 @@ inline std::string form_of(const SiteBlock& block) {
 namespace layout {
 
 using namespace dynfunc::detail;
-static_assert(abi_version == 2);
+static_assert(abi_version == 3);
 static_assert(sizeof(SiteFunction) == sizeof(FunctionKey) && sizeof(FunctionKey) == 128);
-static_assert(offsetof(FunctionKey, jump) == 0 && offsetof(FunctionKey, default_target) == 32 &&
-              offsetof(FunctionKey, identity) == 40);
+static_assert(offsetof(FunctionKey, jump) == 0 && offsetof(FunctionKey, default_target) == 40 &&
+              offsetof(FunctionKey, identity) == 48);
 static_assert(offsetof(Jump, target) == 0 && offsetof(Jump, null_target) == 8 && offsetof(Jump, trampolines) == 16 &&
               offsetof(Jump, identity_at) == 24 && offsetof(Jump, abi) == 28);
 static_assert(sizeof(SiteKey) == sizeof(StaticKeyData) && sizeof(StaticKeyData) == 128);
@@ -66,7 +66,7 @@ static_assert(offsetof(StaticKeyData, branch) == 0 && offsetof(StaticKeyData, co
 static_assert(offsetof(BranchKey, sites) == 8 && offsetof(BranchKey, identity_at) == 16 && offsetof(BranchKey, abi) == 20);
 static_assert(sizeof(KeyIdentity) == 56 && offsetof(KeyIdentity, name) == 0 && offsetof(KeyIdentity, file) == 8 &&
               offsetof(KeyIdentity, signature) == 16 && offsetof(KeyIdentity, line) == 32 && offsetof(KeyIdentity, abi) == 36);
-static_assert(sizeof(TrampolineRecord) == 56 && offsetof(TrampolineRecord, slot) == 0 && offsetof(TrampolineRecord, key) == 8 &&
+static_assert(sizeof(TrampolineRecord) == 72 && offsetof(TrampolineRecord, slot) == 0 && offsetof(TrampolineRecord, key) == 8 &&
               offsetof(TrampolineRecord, code) == 16);
 static_assert(sizeof(BranchRecord) == 40 && offsetof(BranchRecord, site) == 0 && offsetof(BranchRecord, targets) == 4 &&
               offsetof(BranchRecord, key) == 12);

@@ -97,10 +97,9 @@ void add_builds(Group& group, const Mode& mode, bool on, AllBuilds& all) {
                 series.ratios.push_back(series.ns_per_message.back() / first.ns_per_message.back());
             return series.ns_per_message.back();
         };
-        group.add({.id = id,
-                   .sample = sample,
-                   .form = tried->form == "none" ? "" : tried->form,
-                   .figures = [&series = all[i]] { return series.figures(); }});
+        group.add({.id = id, .sample = sample, .form = tried->form == "none" ? "" : tried->form, .figures = [&series = all[i]] {
+                       return series.figures();
+                   }});
     }
 }
 

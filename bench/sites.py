@@ -12,8 +12,8 @@ library registers and patches it like any other; call_sites.hpp checks the layou
 """
 import argparse
 
-KEY, RECORD, TRAMPOLINE, CALLEE, STUB, NAME = 128, 56, 16, 16, 16, 16
-ABI = 2
+KEY, RECORD, TRAMPOLINE, CALLEE, STUB, NAME = 128, 72, 16, 16, 16, 16
+ABI = 3
 
 
 def repeat(count, *lines):
@@ -47,10 +47,10 @@ def dynamic_functions(k, count):
     lines += section("dynfunc_keys", "aw", 7, f"keys_{k}", repeat(
         count,
         f".quad callees_{k}+{CALLEE}*i, null_target, 0",  # target, null_target, trampolines
-        *identity_at(40),
+        *identity_at(48), ".quad 0",                      # changed
         f".quad callees_{k}+{CALLEE}*i",                  # default_target
         *identity(f"names_{k}+{NAME}*i"),
-        f".zero {KEY - 96}"))
+        f".zero {KEY - 104}"))
     lines += section(".data.rel", "aw", 3, f"words_{k}", repeat(count, f".quad keys_{k}+{KEY}*i"))
     lines += section(".text", "ax", 4, f"stubs_{k}", repeat(
         count, f"mov words_{k}+8*i(%rip),%r11", "jmp *(%r11)", ".p2align 4,0xcc"))

@@ -23,6 +23,7 @@ constexpr Capabilities machine{
     .integer_registers = 8,
     .vector_registers = 8,
     .swaps_return = false,
+    .reference_bytes = 0,
     .reach_back = -(std::ptrdiff_t{1} << 27),
     .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
 };

@@ -11,6 +11,7 @@ constexpr Capabilities machine{.patches_text = false,
                                .integer_registers = 0,
                                .vector_registers = 0,
                                .swaps_return = false,
+                               .reference_bytes = 0,
                                .reach_back = 0,
                                .reach_ahead = 0};
 

@@ -30,6 +30,7 @@ constexpr Capabilities machine{
     .integer_registers = 6,
     .vector_registers = 8,
     .swaps_return = true,
+    .reference_bytes = 4,
     .reach_back = static_cast<std::ptrdiff_t>(reach_back),
     .reach_ahead = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(reach_ahead, std::numeric_limits<std::ptrdiff_t>::max())),
 };

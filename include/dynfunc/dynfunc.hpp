@@ -87,7 +87,8 @@ public:
                             .identity_at = offsetof(detail::FunctionKey, identity),
                             .abi = detail::abi_version,
                             .returns_void = Signature::returns_void,
-                            .in_batch = false},
+                            .in_batch = false,
+                            .changed = 0},
                    .default_target = or_null_target(default_target),
                    .identity = detail::identity_of<Tag>(file, line, signature, this)} {}
 

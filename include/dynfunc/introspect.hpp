@@ -23,6 +23,25 @@ struct TrampolineInfo {
     const char* reason;  // why it is not patched, in words; empty if it is
 };
 
+// A call site: a direct branch to a trampoline of its own executable or shared object (call_sites.hpp).
+struct CallSiteInfo {
+    std::string callee;  // the function or tracepoint
+    Address field;       // of the distance in the instruction
+    bool patched;        // leads where the trampoline leads
+    const char* reason;  // why not, in words; empty if it is
+};
+
+// Some of them, of one function or tracepoint.
+struct CallSiteCounts {
+    struct Left {
+        const char* reason;
+        std::size_t sites;
+    };
+    std::size_t found = 0;
+    std::size_t patched = 0;
+    std::vector<Left> left;  // those that call the trampoline, by reason
+};
+
 // A copy, taken at one moment; it stays valid when the shared object leaves.
 struct FunctionInfo {
     std::string name;       // qualified: "codec::crc"
@@ -33,6 +52,7 @@ struct FunctionInfo {
     Address default_target;  // null if it was declared so
     Form form;               // of its slowest trampoline; capabilities().form where it has none
     std::vector<TrampolineInfo> trampolines;
+    CallSiteCounts call_sites;
 };
 
 // Every dynamic function of every loaded shared object, in no promised order.
@@ -88,6 +108,7 @@ struct TracepointInfo {
     std::uint64_t cut;                    // events that were not delivered because they were nested too deeply
     Delivery delivery;
     SiteCounts branches;
+    CallSiteCounts call_sites;  // in the traced code and on the way to the callbacks
 };
 
 // Every static key, every tracepoint of every loaded shared object, in no promised order; `glob`: those whose qualified name
@@ -100,5 +121,25 @@ DYNFUNC_EXPORT std::vector<TracepointInfo> tracepoints(std::string_view glob = "
 // The one of this qualified name; of several any one.
 DYNFUNC_EXPORT std::optional<StaticKeyInfo> find_static_key(std::string_view name);
 DYNFUNC_EXPORT std::optional<TracepointInfo> find_tracepoint(std::string_view name);
+
+// The call sites of every function and tracepoint whose qualified name matches, in no promised order; those that have been
+// looked for (call_sites.hpp). Threads, blocks, throws: as above.
+DYNFUNC_EXPORT std::vector<CallSiteInfo> call_sites(std::string_view glob = "*");
+
+// An executable or shared object that uses the library.
+struct ObjectInfo {
+    std::string path;  // as the dynamic linker knows it; empty: the executable
+    AddressRange mapped;
+    std::size_t text_bytes;     // that were read to find call sites; 0: not yet
+    std::size_t call_sites;     // that were found
+    std::size_t no_call_sites;  // places that look like one and are not
+    std::uint64_t nanoseconds;  // that took, so far
+    const char* reason;         // why no call sites were looked for, in words; empty if they were
+    std::size_t private_pages;  // pages of text that are no longer shared with other processes, because something in them was
+                                // patched; but for pages of generated code
+};
+
+// Threads, blocks, throws: as above.
+DYNFUNC_EXPORT std::vector<ObjectInfo> objects();
 
 }  // namespace dynfunc

@@ -251,8 +251,8 @@ public:
         return detail::branch_unlikely<Tag>(tracepoint.key_.branch);
     }
     [[gnu::always_inline]] Function* dynfunc_outer_call() const noexcept {
-        // No instruction. A block with nothing but a tail call in it becomes a conditional jump elsewhere, in clang, and then the
-        // nop of a site at the end of a function is followed by a jump over what is left of it.
+        // No instruction. A block with nothing but a tail call in it becomes a conditional jump elsewhere, in clang, and then
+        // the nop of a site at the end of a function is followed by a jump over what is left of it.
         asm volatile("");
         return detail::Site<detail::OuterCall<Tag>, Function>::call_address();
     }
@@ -274,7 +274,8 @@ private:
                 .identity_at = static_cast<std::uint32_t>(offsetof(detail::TracepointKey, identity) - offset),
                 .abi = detail::abi_version,
                 .returns_void = true,
-                .in_batch = false};
+                .in_batch = false,
+                .changed = 0};
     }
 
     union {

@@ -31,6 +31,11 @@ public:
     }
     void clear() noexcept { size_ = 0; }
     void truncate(std::size_t size) noexcept { size_ = size; }
+    // Gives the memory back.
+    void release() noexcept {
+        if (data_ != nullptr) munmap(data_, mapped_);
+        *this = Scratch{};
+    }
     // Leaves the memory alone, which may be half-way through a change, and begins anew.
     void abandon() noexcept { *this = Scratch{}; }
 

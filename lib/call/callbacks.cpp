@@ -224,6 +224,10 @@ Result<void> Registry::check(std::span<Attachment> batch) noexcept {
 
 // Every element has a list that is large enough.
 Result<void> Registry::attach_prepared(std::span<Attachment> batch) noexcept {
+    for (const Attachment& element : batch) {
+        prepare_sites(element.key_->outer);
+        prepare_sites(element.key_->inner);
+    }
     update_.begin();
     Result<void> done;
     std::size_t ready = 0;

@@ -19,6 +19,7 @@ Result<void> Registry::retarget(std::span<const Retarget> batch) noexcept {
     }
     if (const auto i = find_duplicate(batch.size(), [batch](std::size_t i) -> bool& { return batch[i].key_->jump.in_batch; }))
         return refused(Errc::duplicate_in_batch, *i);
+    for (const Retarget& element : batch) prepare_sites(element.key_->jump);
     update_.begin();
     for (std::size_t i = 0; i < batch.size(); ++i)
         if (!update_.set(batch[i].key_->jump, target_of(i), i)) return refused(Errc::out_of_memory, i);

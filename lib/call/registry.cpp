@@ -75,6 +75,8 @@ Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
 void Registry::start() noexcept {
     if (started_) return;
     started_ = true;
+    call_sites_ = backend().call_sites;
+    update_.lead_sites(call_sites_ != CallSites::never);
     fork_watch_.arm();
     pthread_atfork(
         [] {
@@ -110,11 +112,16 @@ void Registry::rebuild_caches() noexcept {
     for_each(&Tables::static_keys, &Tables::static_keys_end, [](detail::StaticKeyData& key) { key.branch.in_batch = false; });
     for_each(&Tables::tracepoints, &Tables::tracepoints_end, [](TracepointKey& key) { key.branch.in_batch = false; });
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
+        if (tables->call_sites != nullptr) CallSiteTable::of(*tables)->abandon_scratch();
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
             if (!has_slot(*record)) continue;
             void* target = key_of(*record)->target;
             __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
             record->current = read_word(Address::of(record->code));
+            for_each_site(*record, [](CallSite& site) {
+                if (site.state == CallSiteState::ready)
+                    site.current = static_cast<std::uint32_t>(read_bytes(site.field, sizeof site.current));
+            });
             if (!update_.show(*record, target, 0)) return;
         }
         for (BranchRecord* record = tables->branches; record != tables->branches_end; ++record) {
@@ -143,12 +150,14 @@ bool Registry::claim(detail::KeyIdentity& identity) noexcept {
     return identity.owner == this;
 }
 
-bool Registry::bind(TrampolineRecord& record) noexcept {
+bool Registry::bind(TrampolineRecord& record, Tables& object) noexcept {
     if (is_empty_entry(record)) return false;
     Jump* key = key_of(record);
     if (key == nullptr || key->abi != detail::abi_version || !claim(identity_of(*key))) return false;
     record.original = record.current = read_word(Address::of(record.code));
     record.next = key->trampolines;
+    record.object = &object;
+    record.first_site = 0;
     key->trampolines = &record;
     const auto code = std::span(static_cast<const std::byte*>(record.code), 12);
     const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
@@ -182,6 +191,8 @@ void Registry::unbind(TrampolineRecord& record) noexcept {
         break;
     }
     record.next = nullptr;
+    record.object = nullptr;
+    record.first_site = 0;
     record.state = TrampolineState::unbound;
 }
 
@@ -210,7 +221,8 @@ bool Registry::enter(Tables& tables) noexcept {
     tables.next = first_;
     if (first_ != nullptr) first_->previous = &tables;
     first_ = &tables;
-    tables.chain_area = nullptr;  // made when it is needed
+    tables.chain_area = nullptr;  // both are made when they are needed
+    tables.call_sites = nullptr;
     const auto claim_all = [this](auto* begin, auto* end) {
         for (; begin != end; ++begin)
             if (auto* key = used(*begin)) claim(key->identity);
@@ -223,20 +235,22 @@ bool Registry::enter(Tables& tables) noexcept {
     places_ += static_cast<std::size_t>((tables.records_end - tables.records) + (tables.branches_end - tables.branches));
     update_.begin();
     bool complete = update_.reserve(places_);
-    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
-        if (!bind(*record)) continue;
-        void* target = key_of(*record)->target;
-        if (backend().capabilities.form != Form::pointer) __atomic_store_n(record->slot, target, __ATOMIC_RELEASE);
-        complete = complete && update_.show(*record, target, 0);
-    }
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+        if (bind(*record, tables) && backend().capabilities.form != Form::pointer)
+            __atomic_store_n(record->slot, key_of(*record)->target, __ATOMIC_RELEASE);
+    confirm_wanted_sites(tables);
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+        if (record->object != nullptr) complete = complete && update_.show(*record, key_of(*record)->target, 0);
     for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
         if (bind(*record)) complete = complete && update_.show(*record, key_of(*record)->enabled != 0, 0);
     if (complete && update_.apply(Between::anything)) return true;
 
     // Still right, through slots and tests; a later update does not try again, so that it cannot fail where this did.
     if (backend().writing == nullptr) return true;
-    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
+        for_each_site(*record, [](CallSite& site) { site.state = CallSiteState::refused; });
         if (record->state == TrampolineState::slot) record->state = TrampolineState::slot_refused;
+    }
     for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
         if (record->state == BranchState::patched) record->state = BranchState::refused;
     return true;
@@ -253,6 +267,7 @@ bool Registry::leave(Tables& tables) noexcept {
     (tables.previous != nullptr ? tables.previous->next : first_) = tables.next;
     if (tables.next != nullptr) tables.next->previous = tables.previous;
     abandon_code_in(tables);
+    forget_sites(tables);
     tables.owner = nullptr;
     if (tables.chain_area != nullptr) static_cast<ChainArea*>(tables.chain_area)->close();
     if (backend().writing != nullptr) backend().writing->forget(range_of(tables));

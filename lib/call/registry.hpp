@@ -5,6 +5,7 @@
 // outside an update, every bound trampoline and branch site leads where its key says.
 #pragma once
 
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/detail/tables.hpp>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/static_key.hpp>
@@ -14,6 +15,7 @@
 #include <span>
 
 #include "arch.hpp"
+#include "call_sites.hpp"
 #include "callbacks.hpp"
 #include "fork_watch.hpp"
 #include "lock.hpp"
@@ -54,6 +56,8 @@ public:
 
     Result<void> retarget(std::span<const Retarget> batch) noexcept;
     Result<void> update(std::span<const KeyUpdate> batch) noexcept;
+    Result<void> set_call_sites(CallSites when) noexcept;
+    CallSitePatching call_sites() noexcept;
     // Fills `attached`, of the same size.
     Result<void> attach(std::span<Attachment> batch, Subscription* attached) noexcept;
     // No new event reaches it. Never out_of_memory.
@@ -70,6 +74,12 @@ public:
     void for_each_function(Visit&& visit) {
         const Hold hold(*this);
         for_each(&detail::Tables::functions, &detail::Tables::functions_end, visit);
+    }
+    // Each object.
+    template <class Visit>
+    void for_each_object(Visit&& visit) {
+        const Hold hold(*this);
+        for (const detail::Tables* tables = first_; tables != nullptr; tables = tables->next) visit(*tables);
     }
     template <class Visit>
     void for_each_static_key(Visit&& visit) {
@@ -126,7 +136,7 @@ private:
     }
     bool is_in_a_table(const void* address) const noexcept;
     bool claim(detail::KeyIdentity& identity) noexcept;
-    bool bind(detail::TrampolineRecord& record) noexcept;
+    bool bind(detail::TrampolineRecord& record, detail::Tables& object) noexcept;
     bool bind(detail::BranchRecord& record) noexcept;
     void unbind(detail::TrampolineRecord& record) noexcept;
     void unbind(detail::BranchRecord& record) noexcept;
@@ -135,6 +145,12 @@ private:
     enum class Copied { under_the_lock, at_any_moment };  // how this process was made: by fork(), by a raw clone
     void adopt_child(Copied copied) noexcept;
     void rebuild_caches() noexcept;
+
+    // call_sites.cpp: which calls are patched themselves
+    void confirm_sites(detail::TrampolineRecord& record) noexcept;
+    void prepare_sites(detail::Jump& jump) noexcept;
+    void confirm_wanted_sites(detail::Tables& tables) noexcept;
+    void forget_sites(detail::Tables& tables) noexcept;
 
     // callbacks.cpp: who listens to tracepoints
     Result<void> check(std::span<Attachment> batch) noexcept;
@@ -153,7 +169,8 @@ private:
     bool started_ = false;
     bool exiting_ = false;
     detail::Tables* first_ = nullptr;
-    std::size_t places_ = 0;  // trampolines and branch sites of all tables
+    CallSites call_sites_ = CallSites::never;
+    std::size_t places_ = 0;  // trampolines, branch sites and call sites of all tables
     Update update_;           // the one in progress; kept for its memory
     Scratch<arch::ChainCall> chain_calls_;
     Scratch<std::byte> chain_code_;

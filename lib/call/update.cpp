@@ -24,6 +24,7 @@ void Update::begin() noexcept {
     changes_.clear();
     trampolines_.clear();
     branches_.clear();
+    sites_.clear();
     pokes_.clear();
 }
 
@@ -31,24 +32,36 @@ void Update::abandon() noexcept {
     changes_.abandon();
     trampolines_.abandon();
     branches_.abandon();
+    sites_.abandon();
     pokes_.abandon();
 }
 
 bool Update::reserve(std::size_t places) noexcept {
     return changes_.reserve(changes_of_one_key) && trampolines_.reserve(places) && branches_.reserve(places) &&
-           pokes_.reserve(places);
+           sites_.reserve(places) && pokes_.reserve(places);
 }
 
-Update::Shown Update::shown(TrampolineRecord& record, void* target) noexcept {
-    const auto state = record.state;
-    const bool may_patch =
-        state == TrampolineState::slot || state == TrampolineState::slot_far || state == TrampolineState::patched;
-    if (backend().writing == nullptr || !may_patch) return {&record, state, record.current};
+namespace {
+
+bool may_patch(const TrampolineRecord& record) noexcept {
+    return backend().writing != nullptr &&
+           (record.state == TrampolineState::slot || record.state == TrampolineState::slot_far ||
+            record.state == TrampolineState::patched);
+}
+
+// Otherwise the null target is jumped to, as any other: it returns by itself.
+bool returns_at_once(const TrampolineRecord& record, const void* target) noexcept {
     const auto* jump = static_cast<const Jump*>(*record.key);
-    // Otherwise the null target is jumped to, as any other: it returns by itself.
-    const bool returns_at_once = target == jump->null_target && jump->returns_void && arch::capabilities().swaps_return;
+    return target == jump->null_target && jump->returns_void && arch::capabilities().swaps_return;
+}
+
+}  // namespace
+
+Update::Shown Update::shown(TrampolineRecord& record, void* target) noexcept {
+    if (!may_patch(record)) return {&record, record.state, record.current};
     const Address site = Address::of(record.code);
-    const auto code = arch::encode_site(arch::SiteKind::tail_call, site, returns_at_once ? Address{} : Address::of(target));
+    const auto code =
+        arch::encode_site(arch::SiteKind::tail_call, site, returns_at_once(record, target) ? Address{} : Address::of(target));
     if (!code) return {&record, TrampolineState::slot_far, record.original};
     std::uint64_t word = record.original;
     std::memcpy(&word, code->bytes.data(), code->size);
@@ -56,11 +69,32 @@ Update::Shown Update::shown(TrampolineRecord& record, void* target) noexcept {
 }
 
 bool Update::show(TrampolineRecord& record, void* target, std::size_t element) noexcept {
+    const Address trampoline = start_of(record);
+    const bool leads = lead_sites_ && may_patch(record) && !returns_at_once(record, target);
+    bool complete = true;
+    for_each_site(record, [&](CallSite& site) {
+        complete = complete && show(site, leads ? Address::of(target) : trampoline, trampoline, element);
+    });
+    if (!complete) return false;
     const Shown planned = shown(record, target);
     if (!trampolines_.push_back(planned)) return false;
     if (planned.word == record.current) return true;
-    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element, true})) return true;
+    const auto size = static_cast<std::uint8_t>(arch::capabilities().word_bytes);
+    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element, size, true})) return true;
     trampolines_.truncate(trampolines_.size() - 1);  // a record must not claim a word that is not going to be written
+    return false;
+}
+
+// bytes before    e8|e9|0f 8x   distance to the trampoline, or to the target
+// bytes after     the same      the other
+bool Update::show(CallSite& site, Address target, Address trampoline, std::size_t element) noexcept {
+    if (site.state != CallSiteState::ready) return true;
+    auto distance = arch::encode_reference(site.field, target);
+    if (!distance) distance = arch::encode_reference(site.field, trampoline);  // out of reach of the target
+    if (!distance || *distance == site.current) return true;
+    if (!sites_.push_back({&site, *distance})) return false;
+    if (pokes_.push_back({site.field, site.current, *distance, element, sizeof *distance})) return true;
+    sites_.truncate(sites_.size() - 1);
     return false;
 }
 
@@ -74,17 +108,7 @@ bool Update::show(BranchRecord& record, bool enabled, std::size_t element) noexc
     std::uint64_t bytes = 0;
     std::memcpy(&bytes, code->bytes.data(), code->size);
     if (!branches_.push_back({&record, bytes})) return false;
-    if (bytes == record.current) return true;
-
-    // The word around the site: the bytes of other code as they are, those of the site as they should be.
-    const std::size_t word_bytes = arch::capabilities().word_bytes;
-    const Address word{site.value & ~(word_bytes - 1)};
-    const std::size_t offset = static_cast<std::size_t>(site - word);
-    Poke poke{word, read_word(word), 0, element};
-    poke.replacement = poke.expected;
-    std::memcpy(reinterpret_cast<std::byte*>(&poke.expected) + offset, &record.current, code->size);
-    std::memcpy(reinterpret_cast<std::byte*>(&poke.replacement) + offset, &bytes, code->size);
-    if (pokes_.push_back(poke)) return true;
+    if (bytes == record.current || pokes_.push_back({site, record.current, bytes, element, code->size})) return true;
     branches_.truncate(branches_.size() - 1);
     return false;
 }
@@ -138,6 +162,10 @@ Result<void> Update::apply(Between between) noexcept {
         shown.record->current = shown.word;
     }
     for (const ShownBranch& shown : branches_) shown.record->current = shown.bytes;
+    for (const ShownSite& shown : sites_) {
+        shown.site->current = shown.distance;
+        shown.site->was_written = true;
+    }
     return {};
 }
 

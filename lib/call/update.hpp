@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One update: many keys, all or none.
 //
-//     1. plan       each place that shows a key (trampoline, branch site) has its new word encoded
-//     2. verify     every word that will change holds what the library wrote last: bytes_changed ends here
+//     1. plan       each place that shows a key (trampoline, call site, branch site) has its new bytes encoded
+//     2. verify     all bytes that will change hold what the library wrote last: bytes_changed ends here
 //     3. keys and slots, in the order in which they were set; then text; then one membarrier
 //
 // Nothing was written before 3. In between, a thread goes the old or the new way of each key, through whichever of key, slot
@@ -12,6 +12,7 @@
 #include <dynfunc/detail/tables.hpp>
 #include <dynfunc/result.hpp>
 
+#include "call_sites.hpp"
 #include "scratch.hpp"
 #include "text_poke.hpp"
 
@@ -38,7 +39,10 @@ public:
     // A word that no code is a cache of.
     [[nodiscard]] bool set(const void** word, const void* value) noexcept;
 
-    // What one place is to show, its key as it is.
+    // Whether call sites lead where their trampolines lead, from the next update on; otherwise to the trampolines.
+    void lead_sites(bool lead) noexcept { lead_sites_ = lead; }
+
+    // What one place is to show, its key as it is; a trampoline with its call sites.
     [[nodiscard]] bool show(detail::TrampolineRecord& record, void* target, std::size_t element) noexcept;
     [[nodiscard]] bool show(detail::BranchRecord& record, bool enabled, std::size_t element) noexcept;
 
@@ -65,13 +69,21 @@ private:
         std::uint64_t bytes;
     };
 
+    struct ShownSite {
+        CallSite* site;
+        std::uint32_t distance;
+    };
+
     static Shown shown(detail::TrampolineRecord& record, void* target) noexcept;
+    [[nodiscard]] bool show(CallSite& site, Address target, Address trampoline, std::size_t element) noexcept;
     void exchange() noexcept;
 
     Scratch<Change> changes_;
     Scratch<Shown> trampolines_;
     Scratch<ShownBranch> branches_;
+    Scratch<ShownSite> sites_;
     Scratch<Poke> pokes_;
+    bool lead_sites_ = false;
 };
 
 }  // namespace dynfunc

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include <dynfunc/introspect.hpp>
 
+#include <dlfcn.h>
 #include <fnmatch.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <system_error>
 
 #include "backend.hpp"
+#include "os.hpp"
 #include "registry.hpp"
 
 namespace dynfunc {
@@ -40,6 +43,51 @@ StateText describe(TrampolineState state) noexcept {
     return {Form::pointer, "unknown"};
 }
 
+// Why a call site is not patched; empty if it is.
+const char* reason(const CallSite& site, const detail::TrampolineRecord& record) noexcept {
+    switch (site.state) {
+        case CallSiteState::unread:
+            return "what it calls was never changed, so it was not looked at";
+        case CallSiteState::no_branch:
+            return "it is no branch";
+        case CallSiteState::across:
+            return "one store does not replace its distance";
+        case CallSiteState::refused:
+            return "it could not be written when its object was loaded";
+        case CallSiteState::ready:
+            break;
+    }
+    const auto* jump = static_cast<const detail::Jump*>(*record.key);
+    const auto direct = arch::encode_reference(site.field, Address::of(jump->target));
+    if (direct && *direct == site.current) return "";
+    if (jump->target == jump->null_target) return "its target is null, of which the trampoline returns";
+    return direct ? "call sites are not to be patched" : "the target is out of reach of a direct call";
+}
+
+template <class Visit>
+void for_each_call_site(const detail::Jump& jump, Visit&& visit) {
+    for (const auto* record = jump.trampolines; record != nullptr; record = record->next)
+        for_each_site(*record, [&](const CallSite& site) {
+            if (site.state != CallSiteState::no_branch) visit(site, reason(site, *record));
+        });
+}
+
+void count(CallSiteCounts& counts, const detail::Jump& jump) {
+    for_each_call_site(jump, [&](const CallSite&, const char* why) {
+        ++counts.found;
+        if (*why == '\0') {
+            ++counts.patched;
+            return;
+        }
+        const auto same =
+            std::find_if(counts.left.begin(), counts.left.end(), [why](const auto& left) { return left.reason == why; });
+        if (same != counts.left.end())
+            ++same->sites;
+        else
+            counts.left.push_back({why, 1});
+    });
+}
+
 FunctionInfo describe(const detail::FunctionKey& key) {
     const auto or_null = [&](void* target) { return target == key.jump.null_target ? Address{} : Address::of(target); };
     FunctionInfo info{.name = key.identity.name,
@@ -49,12 +97,14 @@ FunctionInfo describe(const detail::FunctionKey& key) {
                       .target = or_null(key.jump.target),
                       .default_target = or_null(key.default_target),
                       .form = capabilities().form,
-                      .trampolines = {}};
+                      .trampolines = {},
+                      .call_sites = {}};
     for (auto* record = key.jump.trampolines; record != nullptr; record = record->next) {
         const StateText text = describe(record->state);
         info.trampolines.push_back({Address::of(record->code), text.form, text.reason});
         info.form = std::max(info.form, text.form);
     }
+    count(info.call_sites, key.jump);
     return info;
 }
 
@@ -111,7 +161,10 @@ TracepointInfo describe(const detail::TracepointKey& key) {
                         .hits = 0,
                         .cut = __atomic_load_n(&key.cut, __ATOMIC_RELAXED),
                         .delivery = delivery_of(key),
-                        .branches = describe(key.branch)};
+                        .branches = describe(key.branch),
+                        .call_sites = {}};
+    count(info.call_sites, key.outer);
+    count(info.call_sites, key.inner);
     const OwnedList* list = list_of(key);
     for (const auto* callback = list != nullptr ? list->begin : nullptr; list != nullptr && callback != list->end; ++callback) {
         if (callback->function == nullptr) continue;
@@ -123,11 +176,38 @@ TracepointInfo describe(const detail::TracepointKey& key) {
     return info;
 }
 
+// What update.hpp writes to in one object, as pages.
+std::size_t private_pages(const detail::Tables& tables) {
+    std::vector<std::uintptr_t> pages;
+    const auto add = [&pages](Address at) { pages.push_back(at.value / os::page_size()); };
+    for (const auto* record = tables.records; record != tables.records_end; ++record)
+        if (record->state == TrampolineState::patched || record->current != record->original) add(Address::of(record->code));
+    for (const auto* record = tables.branches; record != tables.branches_end; ++record)
+        if (record->state == detail::BranchState::patched) add(site_of(*record));
+    if (const CallSiteTable* table = CallSiteTable::of(tables))
+        for (const CallSite& site : *table)
+            if (site.was_written) add(site.field);
+    std::sort(pages.begin(), pages.end());
+    return static_cast<std::size_t>(std::unique(pages.begin(), pages.end()) - pages.begin());
+}
+
 bool matches(const std::string& glob, const detail::KeyIdentity& key) noexcept {
     return fnmatch(glob.c_str(), key.name, 0) == 0;
 }
 
 }  // namespace
+
+const char* to_string(CallSites when) noexcept {
+    switch (when) {
+        case CallSites::never:
+            return "never";
+        case CallSites::on_change:
+            return "on change";
+        case CallSites::always:
+            return "always";
+    }
+    return "unknown";
+}
 
 const char* to_string(Delivery delivery) noexcept {
     switch (delivery) {
@@ -237,6 +317,49 @@ std::optional<TracepointInfo> find_tracepoint(std::string_view name) {
         if (!found && name == key.identity.name) found = describe(key);
     });
     return found;
+}
+
+std::vector<CallSiteInfo> call_sites(std::string_view glob) {
+    const std::string pattern(glob);
+    std::vector<CallSiteInfo> all;
+    const auto add = [&](const detail::KeyIdentity& key, const detail::Jump& jump) {
+        if (!matches(pattern, key)) return;
+        for_each_call_site(jump, [&](const CallSite& site, const char* why) {
+            all.push_back({key.name, site.field, *why == '\0', why});
+        });
+    };
+    Registry::instance().for_each_function([&](const detail::FunctionKey& key) { add(key.identity, key.jump); });
+    Registry::instance().for_each_tracepoint([&](const detail::TracepointKey& key) {
+        add(key.identity, key.outer);
+        add(key.identity, key.inner);
+    });
+    return all;
+}
+
+std::vector<ObjectInfo> objects() {
+    const char* none = backend().no_call_sites;
+    std::vector<ObjectInfo> all;
+    Registry::instance().for_each_object([&](const detail::Tables& tables) {
+        ObjectInfo info{.path = {},
+                        .mapped = {Address{tables.begin}, Address{tables.end}},
+                        .text_bytes = 0,
+                        .call_sites = 0,
+                        .no_call_sites = 0,
+                        .nanoseconds = 0,
+                        .reason = none != nullptr ? none : "nothing that it calls was ever changed",
+                        .private_pages = private_pages(tables)};
+        dl_find_object object;
+        if (_dl_find_object(const_cast<detail::Tables*>(&tables), &object) == 0) info.path = object.dlfo_link_map->l_name;
+        if (const CallSiteTable* table = CallSiteTable::of(tables)) {
+            info.text_bytes = table->text_bytes();
+            info.nanoseconds = table->nanoseconds();
+            info.reason = table->reason();
+            for (const CallSite& site : *table)
+                ++(site.state == CallSiteState::no_branch ? info.no_call_sites : info.call_sites);
+        }
+        all.push_back(std::move(info));
+    });
+    return all;
 }
 
 }  // namespace dynfunc

@@ -35,6 +35,21 @@ bool write_all(int file, Address from, std::size_t size) noexcept {
     return true;
 }
 
+// One store; unaligned only on machines that have such stores.
+template <class Word>
+std::size_t store(std::byte* to, const std::byte* from) noexcept {
+    struct [[gnu::packed, gnu::may_alias]] Unaligned {
+        Word word;
+    };
+    Word word;
+    std::memcpy(&word, from, sizeof word);
+    if (Address::of(to).value % sizeof word == 0)
+        __atomic_store_n(reinterpret_cast<Word*>(to), word, __ATOMIC_RELEASE);
+    else
+        reinterpret_cast<volatile Unaligned*>(to)->word = word;
+    return sizeof word;
+}
+
 Address page_of(Address at) noexcept { return Address{at.value & ~(os::page_size() - 1)}; }
 
 }  // namespace
@@ -79,17 +94,10 @@ Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> byt
     }
     // 2. the words, one aligned store each. A thread that runs there sees each word old or new.
     std::byte* to = static_cast<std::byte*>(alias) + (at - page);
-    for (std::size_t done = 0; done < bytes.size(); done += sizeof(std::uint32_t)) {
-        if (bytes.size() - done >= sizeof(std::uint64_t) && (at.value + done) % sizeof(std::uint64_t) == 0) {
-            std::uint64_t word;
-            std::memcpy(&word, bytes.data() + done, sizeof word);
-            __atomic_store_n(reinterpret_cast<std::uint64_t*>(to + done), word, __ATOMIC_RELEASE);
-            done += sizeof(std::uint32_t);
-        } else {
-            std::uint32_t word;
-            std::memcpy(&word, bytes.data() + done, sizeof word);
-            __atomic_store_n(reinterpret_cast<std::uint32_t*>(to + done), word, __ATOMIC_RELEASE);
-        }
+    for (std::size_t done = 0; done < bytes.size();) {
+        const bool whole = bytes.size() - done >= sizeof(std::uint64_t) && (at.value + done) % sizeof(std::uint64_t) == 0;
+        done +=
+            whole ? store<std::uint64_t>(to + done, bytes.data() + done) : store<std::uint32_t>(to + done, bytes.data() + done);
     }
     // 3. nothing writable is left.
     munmap(alias, size);

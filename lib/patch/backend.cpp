@@ -30,9 +30,10 @@ std::optional<Refusal> try_writing(TextWriting& writing, const char* facility, c
     if (!second) return Refusal{not_executed, 0};
     std::uint64_t after = before;
     std::memcpy(&after, second->bytes.data(), second->size);
+    const auto word_bytes = static_cast<std::uint8_t>(arch::capabilities().word_bytes);
     TextPoke poke(writing);
-    std::array there{Poke{code.site, before, after, 0}};
-    std::array back{Poke{code.site, after, before, 0}};
+    std::array there{Poke{code.site, before, after, 0, word_bytes}};
+    std::array back{Poke{code.site, after, before, 0, word_bytes}};
     if (auto done = poke.commit(there); !done) return Refusal{facility, done.error().os_error};
     const bool seen = code.run() == 2;
     if (auto done = poke.commit(back); !done) return Refusal{facility, done.error().os_error};
@@ -94,7 +95,28 @@ private:
     }
     Backend result(Form form, TextWriting* writing) const noexcept {
         const TextWriter kind = writing != nullptr ? writing->kind() : TextWriter::none;
-        return {{form, kind, std::span(refusals_).first(count_)}, writing};
+        Backend found{{form, kind, std::span(refusals_).first(count_)}, writing, CallSites::on_change, nullptr, 0};
+        decide_on_call_sites(found);
+        return found;
+    }
+    static void decide_on_call_sites(Backend& found) noexcept {
+        const char* when = environment("DYNFUNC_CALL_SITES");
+        const char* block = environment("DYNFUNC_CALL_SITE_BLOCK");
+        if (is(when, "0")) found.call_sites = CallSites::never;
+        if (is(when, "1")) found.call_sites = CallSites::always;
+        found.field_block_bytes = arch::capabilities().word_bytes;
+        if (found.writing == nullptr) {
+            found.no_call_sites = "no code is patched in this process";
+        } else if (arch::capabilities().reference_bytes == 0) {
+            found.no_call_sites = "call sites are not looked for on this machine";
+        } else if (!arch::has_decoder()) {
+            found.no_call_sites = "this build of the library cannot read instructions (it was made without Zydis)";
+        } else if (found.writing->stores_fields_at_once()) {
+            if (is(block, "16"))
+                found.field_block_bytes = 16;
+            else if (!is(block, "8"))
+                found.field_block_bytes = arch::fetch_block_bytes();
+        }
     }
 
     static constinit std::array<Refusal, 6> refusals_;  // more than run() can meet

@@ -2,6 +2,7 @@
 // The form of this process: found by trying, once, on code of the library's own.
 #pragma once
 
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/capabilities.hpp>
 
 #include "text_writer.hpp"
@@ -10,7 +11,10 @@ namespace dynfunc {
 
 struct Backend {
     Capabilities capabilities;
-    TextWriting* writing;  // null unless capabilities.form is patched
+    TextWriting* writing;           // null unless capabilities.form is patched
+    CallSites call_sites;           // at the start
+    const char* no_call_sites;      // why none is patched; null if they are
+    std::size_t field_block_bytes;  // inside one aligned block of so many bytes the field of a call site is one store
 };
 
 // Threads: any; the first caller tries the forms. Takes no lock that is not its own.

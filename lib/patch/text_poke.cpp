@@ -17,50 +17,68 @@ constexpr std::size_t run_limit = 4096;
 // Trampolines lie side by side; far ones are not worth copying what is between.
 constexpr std::size_t own_gap = 512;
 
-bool may_join(const Poke& low, const Poke& high, Between between, std::size_t word) noexcept {
+// Other text between two pokes: not more than what they share a cache line with, because somebody else (a debugger, a probe of
+// the kernel's) might be changing it at this very moment, and would be undone.
+constexpr std::size_t line_bytes = 64;
+
+AddressRange words_of(const Poke& poke) noexcept {
+    const std::size_t word = arch::capabilities().word_bytes;
+    const std::uintptr_t end = poke.at.value + poke.size;
+    return {Address{poke.at.value & ~(word - 1)}, Address{(end + word - 1) & ~(word - 1)}};
+}
+
+bool lies_across_words(const Poke& poke) noexcept { return words_of(poke).size() > arch::capabilities().word_bytes; }
+
+bool may_join(const Poke& low, const Poke& high, Between between) noexcept {
+    if (lies_across_words(low) || lies_across_words(high)) return false;
     if (low.at.value / run_limit != high.at.value / run_limit) return false;
-    const auto distance = static_cast<std::size_t>(high.at - low.at);
-    return between == Between::anything || distance <= word ||
-           (low.in_own_text && high.in_own_text && distance <= word + own_gap);
+    if (between == Between::anything || low.at.value / line_bytes == high.at.value / line_bytes) return true;
+    const std::ptrdiff_t gap = words_of(high).begin - words_of(low).end;
+    return gap <= 0 || (low.in_own_text && high.in_own_text && gap <= static_cast<std::ptrdiff_t>(own_gap));
 }
 
 // How many pokes of `rest` one write takes.
-std::size_t run_length(std::span<const Poke> rest, Between between, std::size_t word) noexcept {
+std::size_t run_length(std::span<const Poke> rest, Between between) noexcept {
     std::size_t length = 1;
-    while (length < rest.size() && may_join(rest[length - 1], rest[length], between, word)) ++length;
+    while (length < rest.size() && may_join(rest[length - 1], rest[length], between)) ++length;
     return length;
 }
 
 }  // namespace
 
-std::uint64_t read_word(Address at) noexcept {
-    std::uint64_t word = 0;
-    std::memcpy(&word, at.as<const void*>(), arch::capabilities().word_bytes);
-    return word;
+std::uint64_t read_bytes(Address at, std::size_t size) noexcept {
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, at.as<const void*>(), size);
+    return bytes;
 }
+
+std::uint64_t read_word(Address at) noexcept { return read_bytes(at, arch::capabilities().word_bytes); }
 
 Result<void> TextPoke::verify(std::span<const Poke> batch) noexcept {
     for (const Poke& poke : batch)
-        if (read_word(poke.at) != poke.expected)
+        if (read_bytes(poke.at, poke.size) != poke.expected)
             return std::unexpected(Error{.code = Errc::bytes_changed, .address = poke.at, .element = poke.element});
     return {};
 }
 
-Result<void> TextPoke::write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept {
-    const std::size_t word = arch::capabilities().word_bytes;
-    std::array<std::byte, run_limit> run;
-    for (written = 0; written < ascending.size();) {
-        const std::size_t length = run_length(ascending.subspan(written), between, word);
-        const Address begin = ascending[written].at;
-        const std::size_t size = static_cast<std::size_t>(ascending[written + length - 1].at - begin) + word;
-        if (length > 1) std::memcpy(run.data(), begin.as<const void*>(), size);
-        for (std::size_t i = written; i < written + length; ++i)
-            std::memcpy(run.data() + (ascending[i].at - begin), &ascending[i].replacement, word);
-        if (auto done = writing_.write(begin, std::span(run).first(size)); !done) {
-            done.error().element = ascending[written].element;
-            return done;
-        }
-        arch::flush_text({begin, begin + static_cast<std::ptrdiff_t>(size)});
+Result<void> TextPoke::write_run(std::span<const Poke> run) noexcept {
+    std::array<std::byte, run_limit> bytes;
+    AddressRange range{words_of(run.front()).begin, words_of(run.back()).end};
+    if (lies_across_words(run.front())) range = {run.front().at, run.front().at + run.front().size};
+    std::memcpy(bytes.data(), range.begin.as<const void*>(), range.size());
+    for (const Poke& poke : run) std::memcpy(bytes.data() + (poke.at - range.begin), &poke.replacement, poke.size);
+    if (auto done = writing_.write(range.begin, std::span(bytes).first(range.size())); !done) {
+        done.error().element = run.front().element;
+        return done;
+    }
+    arch::flush_text(range);
+    return {};
+}
+
+Result<void> TextPoke::write(std::span<const Poke> ordered, Between between, std::size_t& written) noexcept {
+    for (written = 0; written < ordered.size();) {
+        const std::size_t length = run_length(ordered.subspan(written), between);
+        if (auto done = write_run(ordered.subspan(written, length)); !done) return done;
         written += length;
     }
     return {};
@@ -74,8 +92,11 @@ void TextPoke::undo(std::span<Poke> written, Between between) noexcept {
 }
 
 Result<void> TextPoke::commit(std::span<Poke> batch, Between between) noexcept {
-    constexpr auto ascending = [](const Poke& a, const Poke& b) { return a.at < b.at; };
-    if (!std::is_sorted(batch.begin(), batch.end(), ascending)) std::sort(batch.begin(), batch.end(), ascending);
+    constexpr auto comes_before = [](const Poke& a, const Poke& b) {
+        const bool a_across = lies_across_words(a), b_across = lies_across_words(b);
+        return a_across != b_across ? a_across : a.at < b.at;
+    };
+    if (!std::is_sorted(batch.begin(), batch.end(), comes_before)) std::sort(batch.begin(), batch.end(), comes_before);
     std::size_t written = 0;
     if (auto done = write(batch, between, written); !done) {
         undo(batch.first(written), between);

@@ -16,21 +16,24 @@
 
 namespace dynfunc {
 
-// One aligned word of arch::Capabilities::word_bytes; narrower words sit in the low bytes.
+// Bytes that are to change together: inside one aligned word of arch::Capabilities::word_bytes, or four bytes across a boundary
+// of words that a running core fetches as one store left them (Backend::field_block_bytes). The values are in memory order.
 struct Poke {
     Address at;
     std::uint64_t expected, replacement;
-    std::size_t element;       // for errors: which element of the caller's batch
+    std::size_t element;  // for errors: which element of the caller's batch
+    std::uint8_t size;
     bool in_own_text = false;  // so is what lies between it and a neighbour that is in the library's own text too
 };
 
 // What may be written back as it was read, to write many words in one go.
 enum class Between : std::uint8_t {
-    own_text,  // the library's own text between two words of it
+    own_text,  // the library's own text between two words of it; of other text, the rest of a cache line
     anything,  // whatever lies in the same page: in code that nobody patches at this moment, because it is being loaded
 };
 
 std::uint64_t read_word(Address at) noexcept;
+std::uint64_t read_bytes(Address at, std::size_t size) noexcept;
 
 // Threads: the text lock is held around every call.
 class TextPoke {
@@ -40,9 +43,10 @@ public:
     // Errors: bytes_changed, with the address of the first word that differs. Writes nothing.
     static Result<void> verify(std::span<const Poke> batch) noexcept;
 
-    // Writes a verified batch in ascending order of address and returns when every thread executes the new code. Neighbours in
-    // one page are written in one go, together with what lies between, where that is allowed.
-    // Errors: of the writer, sync_failed. Then the old bytes stand again.
+    // Writes a verified batch and returns when every thread executes the new code. First what lies across words, each by
+    // itself; then words in ascending order of address: neighbours in one page in one go, together with what lies between,
+    // where that is allowed. What lies around the bytes of a poke is written as it is at that moment. Errors: of the writer,
+    // sync_failed. Then the old bytes stand again.
     Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
 
     // Writes code that no thread can reach yet, and returns when every thread would execute it. `at` is a multiple of 16, so is
@@ -51,7 +55,8 @@ public:
     Result<void> write_new(Address at, std::span<const std::byte> code) noexcept;
 
 private:
-    Result<void> write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept;
+    Result<void> write(std::span<const Poke> ordered, Between between, std::size_t& written) noexcept;
+    Result<void> write_run(std::span<const Poke> run) noexcept;
     void undo(std::span<Poke> written, Between between) noexcept;
 
     TextWriting& writing_;

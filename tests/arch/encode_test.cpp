@@ -63,6 +63,7 @@ TEST(Capabilities, AreThoseOfTheMachine) {
     EXPECT_EQ(is.integer_registers, expected_capabilities.integer_registers);
     EXPECT_EQ(is.vector_registers, expected_capabilities.vector_registers);
     EXPECT_EQ(is.swaps_return, expected_capabilities.swaps_return);
+    EXPECT_EQ(is.reference_bytes, expected_capabilities.reference_bytes);
     EXPECT_EQ(is.reach_back, expected_capabilities.reach_back);
     EXPECT_EQ(is.reach_ahead, expected_capabilities.reach_ahead);
 }

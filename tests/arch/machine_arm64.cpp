@@ -49,6 +49,7 @@ const Capabilities expected_capabilities{.patches_text = true,
                                          .integer_registers = 8,
                                          .vector_registers = 8,
                                          .swaps_return = false,
+                                         .reference_bytes = 0,
                                          .reach_back = -0x800'0000,
                                          .reach_ahead = 0x7ff'fffc};
 const std::ptrdiff_t target_step = 4;

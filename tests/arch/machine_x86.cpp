@@ -44,6 +44,7 @@ const Capabilities expected_capabilities{.patches_text = true,
                                          .integer_registers = 6,
                                          .vector_registers = 8,
                                          .swaps_return = true,
+                                         .reference_bytes = 4,
                                          .reach_back = -0x7fff'fffb,
                                          .reach_ahead = 0x8000'0004};
 const std::ptrdiff_t target_step = 1;

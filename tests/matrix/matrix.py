@@ -27,7 +27,7 @@ import sys
 import tempfile
 
 SOURCES = pathlib.Path(__file__).resolve().parent / 'program'
-RECORD_BYTES = 56      # sizeof(TrampolineRecord)
+RECORD_BYTES = 72      # sizeof(TrampolineRecord)
 TRAMPOLINE_BYTES = 16
 SLOT_BYTES = 8
 BRANCH_BYTES = 40      # sizeof(BranchRecord)

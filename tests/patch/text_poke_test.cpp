@@ -24,6 +24,7 @@ public:
         std::memcpy(at.as<void*>(), bytes.data(), bytes.size());
         return {};
     }
+    bool stores_fields_at_once() const noexcept override { return true; }
     void forget(AddressRange) noexcept override {}
     Result<void> adopt_in_child() noexcept override { return {}; }
 
@@ -40,7 +41,8 @@ protected:
     }
     void TearDown() override { text.fill(0); }
     static Poke poke(std::size_t index, std::uint64_t replacement) {
-        return {Address::of(&text[index]), index, replacement, index};
+        return {Address::of(&text[index]), index, replacement, index,
+                static_cast<std::uint8_t>(arch::capabilities().word_bytes)};
     }
     static bool may_sync() { return os::register_sync_cores() == 0; }
     // Elements of `text` touch; where a machine's words are narrower, bytes of something else lie between them.
@@ -117,6 +119,7 @@ TEST_F(TextPokeDeathTest, ARefusalToPutBackAborts) {
             if (++writes < 3) return {};
             return std::unexpected(Error{.code = Errc::text_not_writable});
         }
+        bool stores_fields_at_once() const noexcept override { return true; }
         void forget(AddressRange) noexcept override {}
         Result<void> adopt_in_child() noexcept override { return {}; }
         int writes = 0;

@@ -42,7 +42,8 @@ DYNFUNC_HIDDEN inline constinit Tables dso_tables{.abi = abi_version,
                                                   .begin = 0,
                                                   .end = 0,
                                                   .owner = nullptr,
-                                                  .chain_area = nullptr};
+                                                  .chain_area = nullptr,
+                                                  .call_sites = nullptr};
 
 [[gnu::used]] DYNFUNC_HIDDEN inline void enter_this_dso() { enter_dso(dso_tables); }
 [[gnu::used]] DYNFUNC_HIDDEN inline void leave_this_dso() { leave_dso(dso_tables); }

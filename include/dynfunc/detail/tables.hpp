@@ -26,7 +26,7 @@
 
 namespace dynfunc::detail {
 
-inline constexpr std::uint16_t abi_version = 2;
+inline constexpr std::uint16_t abi_version = 3;
 
 struct TrampolineRecord;
 struct BranchRecord;
@@ -56,10 +56,11 @@ struct BasicJump {
     std::uint32_t identity_at;      // bytes from here to the key's KeyIdentity
     std::uint16_t abi;
     bool returns_void;
-    bool in_batch;  // the library's
+    bool in_batch;          // the library's
+    std::uint64_t changed;  // the library's: whether it was ever led elsewhere
 };
 using Jump = BasicJump<void*>;
-static_assert(sizeof(Jump) == 32);
+static_assert(sizeof(Jump) == 40);
 
 // The truth about which way a set of branch sites goes.
 struct BranchKey {
@@ -81,6 +82,8 @@ enum class TrampolineState : std::uint64_t {
     patched,       // jumps straight to the target
 };
 
+struct Tables;
+
 // One trampoline. The first three words are filled by the assembler and the linker, the rest by the library.
 struct TrampolineRecord {
     void** slot;             // what the trampoline's slot form jumps through; initially it holds the stub, which asks the key
@@ -90,8 +93,11 @@ struct TrampolineRecord {
     std::uint64_t original;  // the slot form, as linked
     std::uint64_t current;   // what the library wrote last
     TrampolineState state;
+    Tables* object;            // which has it
+    std::uint32_t first_site;  // of the places that may be calls of it, in the object's table of them, which is counted from 1
+    std::uint32_t reserved;
 };
-static_assert(sizeof(TrampolineRecord) == 56);
+static_assert(sizeof(TrampolineRecord) == 72);
 
 enum class BranchState : std::uint64_t {
     unbound,  // not announced yet, or its key belongs to another copy or version of the library: tests the key every time
@@ -190,6 +196,7 @@ struct Tables {
     std::uintptr_t begin, end;  // where the DSO is mapped
     const void* owner;
     void* chain_area;
+    void* call_sites;
 };
 
 // Called by each DSO's own start-up and finish code, once each; never by hand.

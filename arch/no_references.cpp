@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// A machine whose call sites are not looked for: every call goes through its trampoline.
+#include "arch.hpp"
+
+namespace dynfunc::arch::DYNFUNC_ARCH {
+
+Address find_reference(AddressRange, Address, AddressRange) noexcept { return {}; }
+
+Address reference_target(Address) noexcept { return {}; }
+
+Result<std::uint32_t> encode_reference(Address field, Address) noexcept {
+    return std::unexpected(Error{.code = Errc::text_not_writable, .address = field});
+}
+
+bool has_decoder() noexcept { return false; }
+
+void confirm_references(AddressRange, std::span<Reference> ascending) noexcept {
+    for (Reference& reference : ascending) reference.is_branch = false;
+}
+
+}  // namespace dynfunc::arch::DYNFUNC_ARCH

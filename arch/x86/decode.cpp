@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The instructions of a function, one after the other. Zydis reads them; only their ends matter, and what the branches are.
+#include "arch.hpp"
+
+#if DYNFUNC_DECODER
+
+#include <Zydis/Zydis.h>
+
+namespace dynfunc::arch::x86 {
+namespace {
+
+// The distance field of a direct branch, as an offset from the instruction; 0: it has none.
+std::ptrdiff_t field_of(const ZydisDecodedInstruction& instruction) noexcept {
+    const bool branches = instruction.meta.category == ZYDIS_CATEGORY_CALL ||
+                          instruction.meta.category == ZYDIS_CATEGORY_COND_BR ||
+                          instruction.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+    const auto& distance = instruction.raw.imm[0];
+    return branches && distance.is_relative && distance.size == 32 ? distance.offset : 0;
+}
+
+}  // namespace
+
+bool has_decoder() noexcept { return true; }
+
+void confirm_references(AddressRange function, std::span<Reference> ascending) noexcept {
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    Address at = function.begin;
+    ZydisDecodedInstruction instruction;
+    bool known = true;
+    for (Reference& reference : ascending) {
+        reference.is_branch = false;
+        while (known && at <= reference.field) {
+            known = ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, at.as<const void*>(),
+                                                               static_cast<ZyanUSize>(function.end - at), &instruction));
+            if (!known) break;
+            const std::ptrdiff_t field = field_of(instruction);
+            if (field != 0 && at + field == reference.field) reference.is_branch = true;
+            at = at + instruction.length;
+        }
+    }
+}
+
+}  // namespace dynfunc::arch::x86
+
+#else
+
+namespace dynfunc::arch::x86 {
+
+bool has_decoder() noexcept { return false; }
+
+void confirm_references(AddressRange, std::span<Reference> ascending) noexcept {
+    for (Reference& reference : ascending) reference.is_branch = false;
+}
+
+}  // namespace dynfunc::arch::x86
+
+#endif

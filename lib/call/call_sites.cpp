@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+#include "call_sites.hpp"
+
+#include <sys/mman.h>
+#include <time.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "backend.hpp"
+#include "registry.hpp"
+
+namespace dynfunc {
+namespace {
+
+using detail::Jump;
+using detail::Tables;
+using detail::TrampolineRecord;
+
+std::uint64_t now() noexcept {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+// Adds the time until its end to a counter.
+class Stopwatch {
+public:
+    explicit Stopwatch(std::uint64_t& sum) noexcept : sum_(sum), began_(now()) {}
+    ~Stopwatch() { sum_ += now() - began_; }
+    Stopwatch(const Stopwatch&) = delete;
+
+private:
+    std::uint64_t& sum_;
+    std::uint64_t began_;
+};
+
+bool lies_in_one_block(Address field, std::size_t block_bytes) noexcept {
+    const Address last = field + (arch::capabilities().reference_bytes - 1);
+    return field.value / block_bytes == last.value / block_bytes;
+}
+
+bool may_have_sites(const TrampolineRecord& record) noexcept {
+    using enum detail::TrampolineState;
+    return record.object != nullptr && (record.state == slot || record.state == slot_far || record.state == patched);
+}
+
+}  // namespace
+
+CallSiteTable* CallSiteTable::make(Tables& tables) noexcept {
+    void* memory = mmap(nullptr, sizeof(CallSiteTable), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    auto* table = new (memory) CallSiteTable;
+    table->find(tables);
+    return table;
+}
+
+void CallSiteTable::free(CallSiteTable* table) noexcept {
+    if (table == nullptr) return;
+    table->sites_.release();
+    table->references_.release();
+    munmap(table, sizeof(CallSiteTable));
+}
+
+void CallSiteTable::find(Tables& tables) noexcept {
+    const Stopwatch stopwatch(nanoseconds_);
+    text_ = ObjectText::of(&tables, reason_);
+    if (!text_) return;
+    text_bytes_ = text_->bytes();
+
+    struct Start {
+        Address at;
+        TrampolineRecord* record;
+    };
+    Scratch<Start> starts;
+    Scratch<Address> trampolines;
+    bool complete = true;
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
+        record->first_site = 0;
+        if (may_have_sites(*record)) complete = complete && starts.push_back({start_of(*record), record});
+    }
+    constexpr auto by_address = [](const Start& a, const Start& b) { return a.at < b.at; };
+    if (!std::is_sorted(starts.begin(), starts.end(), by_address)) std::sort(starts.begin(), starts.end(), by_address);
+    for (const Start& start : starts) complete = complete && trampolines.push_back(start.at);
+
+    if (complete && !starts.empty()) {
+        // Trampolines may jump to trampolines, and chains call them; both are written as what they are.
+        constexpr std::ptrdiff_t trampoline_bytes = 16;
+        const AddressRange left_out[] = {{trampolines.begin()[0], trampolines.end()[-1] + trampoline_bytes},
+                                         {Address::of(tables.chains), Address::of(tables.chains_end)}};
+        text_->find(trampolines, left_out, [&](Address field) {
+            const Start key{arch::reference_target(field), nullptr};
+            TrampolineRecord& record = *std::lower_bound(starts.begin(), starts.end(), key, by_address)->record;
+            const auto bytes = static_cast<std::uint32_t>(read_bytes(field, arch::capabilities().reference_bytes));
+            complete = sites_.push_back({.field = field,
+                                         .current = bytes,
+                                         .next = record.first_site,
+                                         .state = CallSiteState::unread,
+                                         .was_written = false});
+            if (complete) record.first_site = static_cast<std::uint32_t>(sites_.size());
+            return complete;
+        });
+    }
+    starts.release();
+    trampolines.release();
+    if (complete) return;
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) record->first_site = 0;
+    sites_.clear();
+    reason_ = "there was no memory";
+}
+
+bool CallSiteTable::confirm(TrampolineRecord& record, std::size_t block_bytes) noexcept {
+    const Stopwatch stopwatch(nanoseconds_);
+    for (std::uint32_t number = record.first_site; number != 0; number = at(number).next)
+        if (at(number).state == CallSiteState::unread && !confirm_around(at(number), block_bytes)) return false;
+    return true;
+}
+
+// All sites of the function at once: its instructions are read once, however many sites it has.
+bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes) noexcept {
+    const AddressRange function = text_->function_at(site.field);
+    if (!function.contains(site.field)) {
+        site.state = CallSiteState::no_branch;
+        return true;
+    }
+    CallSite* first = &site;
+    while (first != sites_.begin() && function.contains(first[-1].field)) --first;
+    references_.clear();
+    for (CallSite* each = first; each != sites_.end() && function.contains(each->field); ++each)
+        if (!references_.push_back({each->field, false})) return false;
+    arch::confirm_references(function, references_);
+    for (const arch::Reference& reference : references_) {
+        CallSite& each = *first++;
+        if (each.state != CallSiteState::unread) continue;
+        each.state = !reference.is_branch                         ? CallSiteState::no_branch
+                     : lies_in_one_block(each.field, block_bytes) ? CallSiteState::ready
+                                                                  : CallSiteState::across;
+    }
+    return true;
+}
+
+// The sites of one trampoline are found and confirmed. Where there is no memory for it they stay with the trampoline.
+void Registry::confirm_sites(TrampolineRecord& record) noexcept {
+    if (backend().no_call_sites != nullptr || !may_have_sites(record)) return;
+    Tables& tables = *record.object;
+    if (tables.call_sites == nullptr) {
+        CallSiteTable* table = CallSiteTable::make(tables);
+        if (table == nullptr) return;
+        if (!update_.reserve(places_ + table->size())) {
+            CallSiteTable::free(table);
+            for (TrampolineRecord* each = tables.records; each != tables.records_end; ++each) each->first_site = 0;
+            return;
+        }
+        places_ += table->size();
+        tables.call_sites = table;
+    }
+    static_cast<void>(CallSiteTable::of(tables)->confirm(record, backend().field_block_bytes));
+}
+
+// Its calls are going to lead elsewhere.
+void Registry::prepare_sites(Jump& jump) noexcept {
+    jump.changed = 1;
+    if (call_sites_ == CallSites::never) return;
+    for (TrampolineRecord* record = jump.trampolines; record != nullptr; record = record->next) confirm_sites(*record);
+}
+
+void Registry::confirm_wanted_sites(Tables& tables) noexcept {
+    if (call_sites_ == CallSites::never) return;
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+        if (may_have_sites(*record) &&
+            (call_sites_ == CallSites::always || static_cast<const Jump*>(*record->key)->changed != 0))
+            confirm_sites(*record);
+}
+
+void Registry::forget_sites(Tables& tables) noexcept {
+    CallSiteTable* table = CallSiteTable::of(tables);
+    if (table == nullptr) return;
+    places_ -= table->size();
+    tables.call_sites = nullptr;
+    CallSiteTable::free(table);
+}
+
+CallSitePatching Registry::call_sites() noexcept {
+    static_cast<void>(backend());
+    const Hold hold(*this);
+    const char* reason = backend().no_call_sites;
+    return {started_ ? call_sites_ : backend().call_sites, backend().field_block_bytes, reason != nullptr ? reason : ""};
+}
+
+Result<void> Registry::set_call_sites(CallSites when) noexcept {
+    static_cast<void>(backend());
+    const Hold hold(*this);
+    start();
+    const CallSites before = std::exchange(call_sites_, when);
+    update_.lead_sites(when != CallSites::never);
+    update_.begin();
+    bool complete = true;
+    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
+        confirm_wanted_sites(*tables);
+        for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record)
+            if (may_have_sites(*record))
+                complete = complete && update_.show(*record, static_cast<const Jump*>(*record->key)->target, 0);
+    }
+    Result<void> done;
+    if (!complete)
+        done = std::unexpected(Error{.code = Errc::out_of_memory});
+    else
+        done = update_.apply();
+    if (!done) {
+        call_sites_ = before;
+        update_.lead_sites(before != CallSites::never);
+    }
+    return done;
+}
+
+CallSitePatching call_site_patching() noexcept { return Registry::instance().call_sites(); }
+
+Result<void> set_call_sites(CallSites when) noexcept { return Registry::instance().set_call_sites(when); }
+
+}  // namespace dynfunc

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// The call sites of an object: direct branches to its own trampolines.
+//
+//     1. find       every place in the object's text whose four bytes would lead a branch to a trampoline
+//     2. confirm    read the instructions of the function around it, from where the unwind table says that it begins
+//
+// The first reads all text once and is quick; the second reads instructions, and is done for those functions alone whose call
+// sites are wanted.
+#pragma once
+
+#include <dynfunc/address.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <span>
+
+#include "unwind_table.hpp"
+
+namespace dynfunc {
+
+// The text of a loaded object, from its program headers.
+class ObjectText {
+public:
+    // `inside`: an address in the object. Nothing: it cannot be read; `reason` says why.
+    static std::optional<ObjectText> of(const void* inside, const char*& reason) noexcept;
+
+    std::size_t bytes() const noexcept;
+
+    // Calls found(field) for each place whose bytes lead to one of `trampolines`, which ascend, in ascending order, but not for
+    // those in `left_out`. found() returns whether to go on.
+    template <class Found>
+    void find(std::span<const Address> trampolines, std::span<const AddressRange> left_out, Found&& found) const noexcept {
+        for (std::size_t i = 0; i < count_; ++i) {
+            Address from = text_[i].begin;
+            while (const Address field = next(text_[i], from, trampolines, left_out)) {
+                if (!found(field)) return;
+                from = field + 1;
+            }
+        }
+    }
+
+    // The function around a place; empty: the unwind table knows of none.
+    AddressRange function_at(Address at) const noexcept { return unwind_.function_at(at); }
+
+private:
+    explicit ObjectText(UnwindTable unwind) noexcept : unwind_(unwind) {}
+    static Address next(AddressRange text, Address from, std::span<const Address> trampolines,
+                        std::span<const AddressRange> left_out) noexcept;
+
+    static constexpr std::size_t most_segments = 8;
+    AddressRange text_[most_segments];
+    std::size_t count_ = 0;
+    UnwindTable unwind_;
+};
+
+}  // namespace dynfunc

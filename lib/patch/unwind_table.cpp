@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "unwind_table.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dynfunc {
+namespace {
+
+// DW_EH_PE: how a pointer is written.
+constexpr std::uint8_t size_mask = 0x07, signed_4 = 0x0b, data_relative = 0x30, absent = 0xff;
+
+// Reads forward; past the end everything is zero and is_good() false.
+class Reader {
+public:
+    Reader(Address at, AddressRange within) noexcept : at_(at), within_(within) {}
+
+    template <class T>
+    T take() noexcept {
+        T value{};
+        if (!within_.contains(at_) || static_cast<std::size_t>(within_.end - at_) < sizeof value) {
+            good_ = false;
+            return value;
+        }
+        std::memcpy(&value, at_.as<const void*>(), sizeof value);
+        at_ = at_ + sizeof value;
+        return value;
+    }
+    std::uint64_t take_uleb() noexcept {
+        std::uint64_t value = 0;
+        for (unsigned shift = 0;; shift += 7) {
+            const auto byte = take<std::uint8_t>();
+            if (shift < 64) value |= std::uint64_t{byte & 0x7fU} << shift;
+            if ((byte & 0x80) == 0) return value;
+        }
+    }
+    // As many bytes as the encoding says, without its sign and what it is relative to.
+    std::uint64_t take_encoded(std::uint8_t encoding) noexcept {
+        switch (encoding & size_mask) {
+            case 0:
+            case 4:
+                return take<std::uint64_t>();
+            case 2:
+                return take<std::uint16_t>();
+            case 3:
+                return take<std::uint32_t>();
+            default:
+                good_ = false;
+                return 0;
+        }
+    }
+    Address at() const noexcept { return at_; }
+    bool is_good() const noexcept { return good_; }
+
+private:
+    Address at_;
+    AddressRange within_;
+    bool good_ = true;
+};
+
+// How the functions of a common information entry are written; `absent`: not known.
+std::uint8_t pointer_encoding(Address common, AddressRange mapped) noexcept {
+    Reader reader(common, mapped);
+    if (reader.take<std::uint32_t>() == 0xffff'ffff) return absent;
+    if (reader.take<std::uint32_t>() != 0) return absent;
+    const auto version = reader.take<std::uint8_t>();
+    if (version != 1 && version != 3) return absent;
+    char augmentation[8]{};
+    std::size_t length = 0;
+    for (char letter; (letter = reader.take<char>()) != '\0';) {
+        if (length == sizeof augmentation) return absent;
+        augmentation[length++] = letter;
+    }
+    if (augmentation[0] != 'z') return length == 0 && reader.is_good() ? std::uint8_t{0} : absent;
+    reader.take_uleb();                                               // code alignment
+    reader.take_uleb();                                               // data alignment
+    version == 1 ? reader.take<std::uint8_t>() : reader.take_uleb();  // return address register
+    reader.take_uleb();                                               // size of what follows
+    std::uint8_t encoding = 0;
+    for (std::size_t i = 1; i < length; ++i) {
+        switch (augmentation[i]) {
+            case 'R':
+                encoding = reader.take<std::uint8_t>();
+                break;
+            case 'L':
+                reader.take<std::uint8_t>();
+                break;
+            case 'P':
+                reader.take_encoded(reader.take<std::uint8_t>());
+                break;
+            case 'S':
+            case 'B':
+                break;
+            default:
+                return absent;
+        }
+    }
+    return reader.is_good() ? encoding : absent;
+}
+
+}  // namespace
+
+std::optional<UnwindTable> UnwindTable::of(Address header, AddressRange mapped) noexcept {
+    Reader reader(header, mapped);
+    const auto version = reader.take<std::uint8_t>();
+    const auto frame = reader.take<std::uint8_t>(), count_encoding = reader.take<std::uint8_t>(),
+               table = reader.take<std::uint8_t>();
+    if (!reader.is_good() || version != 1 || count_encoding == absent || table != (data_relative | signed_4))
+        return std::nullopt;
+    if (frame != absent) reader.take_encoded(frame);
+    const std::uint64_t count = reader.take_encoded(count_encoding);
+    const Address entries = reader.at();
+    if (!reader.is_good() || count == 0 || count > static_cast<std::size_t>(mapped.end - entries) / sizeof(Entry))
+        return std::nullopt;
+    return UnwindTable(header, mapped, entries.as<const Entry*>(), count);
+}
+
+AddressRange UnwindTable::function_at(Address at) const noexcept {
+    const Entry* next = std::upper_bound(entries_, entries_ + count_, at, [this](Address place, const Entry& entry) {
+        return place < header_ + entry.function;
+    });
+    if (next == entries_) return {};
+    const Entry& entry = next[-1];
+    const Address begin = header_ + entry.function;
+    const AddressRange function{begin, begin + static_cast<std::ptrdiff_t>(size_of_function(header_ + entry.description))};
+    return function.contains(at) && mapped_.contains(function.end - 1) ? function : AddressRange{};
+}
+
+std::uint64_t UnwindTable::size_of_function(Address description) const noexcept {
+    Reader reader(description, mapped_);
+    if (reader.take<std::uint32_t>() == 0xffff'ffff) return 0;
+    const Address field = reader.at();
+    const Address common = field - static_cast<std::ptrdiff_t>(reader.take<std::uint32_t>());
+    const std::uint8_t encoding = pointer_encoding(common, mapped_);
+    if (!reader.is_good() || encoding == absent) return 0;
+    reader.take_encoded(encoding);
+    const std::uint64_t size = reader.take_encoded(encoding);
+    return reader.is_good() && size <= mapped_.size() ? size : 0;
+}
+
+}  // namespace dynfunc

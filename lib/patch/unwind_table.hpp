@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// Where functions begin and end, as the unwind table of their object says (.eh_frame_hdr, .eh_frame).
+//
+//     if (auto table = UnwindTable::of(header, mapped)) AddressRange function = table->function_at(address);
+//
+// Source: Linux Standard Base, Core, "Exception Frames"; DWARF 5, 6.4.1.
+#pragma once
+
+#include <dynfunc/address.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace dynfunc {
+
+// Reads memory that the dynamic linker mapped and the unwinder trusts; never beyond `mapped`.
+class UnwindTable {
+public:
+    // `header` is the object's PT_GNU_EH_FRAME segment. Nothing: the object has no sorted table, or one of an unusual form.
+    static std::optional<UnwindTable> of(Address header, AddressRange mapped) noexcept;
+
+    // The function, or the part of one, whose instructions surround `at`; empty: none, or one whose end is not known.
+    AddressRange function_at(Address at) const noexcept;
+
+private:
+    struct Entry {
+        std::int32_t function, description;  // distances from the header
+    };
+
+    UnwindTable(Address header, AddressRange mapped, const Entry* entries, std::size_t count) noexcept
+        : header_(header), mapped_(mapped), entries_(entries), count_(count) {}
+    std::uint64_t size_of_function(Address description) const noexcept;
+
+    Address header_;
+    AddressRange mapped_;
+    const Entry* entries_;  // by address of the function
+    std::size_t count_;
+};
+
+}  // namespace dynfunc
