@@ -9,13 +9,14 @@
 namespace dynfunc::arch::x86 {
 namespace {
 
-// The distance field of a direct branch, as an offset from the instruction; 0: it has none.
+// The distance field of a call, jmp or jcc, as an offset from the instruction; 0: it is none of them, or a short one. (xbegin has a
+// distance too, but is not called through trampolines.)
 std::ptrdiff_t field_of(const ZydisDecodedInstruction& instruction) noexcept {
-    const bool branches = instruction.meta.category == ZYDIS_CATEGORY_CALL ||
-                          instruction.meta.category == ZYDIS_CATEGORY_COND_BR ||
-                          instruction.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+    const bool call_or_jmp =
+        instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (instruction.opcode == 0xe8 || instruction.opcode == 0xe9);
+    const bool jcc = instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && (instruction.opcode & 0xf0) == 0x80;
     const auto& distance = instruction.raw.imm[0];
-    return branches && distance.is_relative && distance.size == 32 ? distance.offset : 0;
+    return (call_or_jmp || jcc) && distance.is_relative && distance.size == 32 ? distance.offset : 0;
 }
 
 }  // namespace

@@ -187,6 +187,9 @@ std::size_t private_pages(const detail::Tables& tables) {
     if (const CallSiteTable* table = CallSiteTable::of(tables))
         for (const CallSite& site : *table)
             if (site.was_written) add(site.field);
+    // Start-up tries the writer on code of the library's own.
+    const AddressRange mapped{Address{tables.begin}, Address{tables.end}};
+    if (backend().writing != nullptr && mapped.contains(arch::probe_code().site)) add(arch::probe_code().site);
     std::sort(pages.begin(), pages.end());
     return static_cast<std::size_t>(std::unique(pages.begin(), pages.end()) - pages.begin());
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Threads call while others retarget, singly and in batches, and timer signals interrupt them all; each call must reach a
+// Threads call, in hundreds of places, while others retarget, singly and in batches, and timer signals interrupt them all; each call must reach a
 // target that was published, and a call that begins after a retarget returned must reach that target or a later one.
 //
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "address_space.hpp"
+#include "call_site_samples.hpp"
 #include "near_copies.hpp"
 #include "torture.hpp"
 
@@ -52,11 +54,15 @@ std::atomic<bool> stop{false};
 std::atomic<long> calls{0}, transitions{0}, handler_calls{0}, retargets{0}, batches{0};
 std::atomic<long> wrong_result{0}, stale_call{0}, refused{0};
 
-int call_single(std::size_t which, int x) { return which == 0 ? single0(x) : single1(x); }
+// Every call comes from another place.
+int call_single(std::size_t which, std::size_t site, int x) {
+    return (which == 0 ? test::call_sites_of<single0> : test::call_sites_of<single1>)[site % test::site_samples](x);
+}
 
 void check_single(std::size_t which, int x, int& previous) {
+    const auto site = static_cast<std::size_t>(x);
     const long first = sequences[which].done.load(std::memory_order_acquire);
-    const int result = call_single(which, x);
+    const int result = call_single(which, site, x);
     const long last = sequences[which].begun.load(std::memory_order_acquire);
     const int target = result - 16 * x;
     if (target < 0 || target >= static_cast<int>(test::copies))
@@ -123,6 +129,11 @@ TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) 
     expect(single1.retarget(targets[0]));
     expect(retarget_all({shared0.to(targets[0]), shared1.to(targets[0]), shared2.to(targets[0]), shared3.to(targets[0])}));
     ASSERT_EQ(find_function("torture::single0")->form, capabilities().form) << "the targets are out of reach";
+    const auto sites = find_function("torture::single0")->call_sites;
+    if (const auto patching = call_site_patching(); *patching.reason == '\0' && patching.when != CallSites::never) {
+        ASSERT_GE(sites.found, test::site_samples);
+        ASSERT_GT(sites.patched, sites.found / 2);
+    }
 
     {
         const test::TimerSignals signals(in_handler);
@@ -136,7 +147,7 @@ TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) 
         stop = true;
         for (auto& thread : threads) thread.join();
     }
-    std::printf("%ld calls, %ld in handlers, %ld retargets, %ld batches, %ld changes of target seen by callers\n", calls.load(),
+    std::printf("%zu call sites of each function, %zu of them patched; %ld calls, %ld in handlers, %ld retargets, %ld batches, %ld changes of target seen by callers\n", sites.found, sites.patched, calls.load(),
                 handler_calls.load(), retargets.load(), batches.load(), transitions.load());
     EXPECT_EQ(wrong_result, 0);
     EXPECT_EQ(stale_call, 0);
