@@ -11,8 +11,9 @@
 // What if a call site is not patched? It calls the trampoline, which is always right. That goes for
 //   - sites whose distance field lies where one store does not replace it while threads run: across a boundary of aligned
 //   blocks
-//     of 8 bytes, or of 16 on CPUs where that has been shown. A third or a fifth of the sites that compilers make; see
-//     docs/decisions/0008-call-sites.md, and the pkg-config variable `alignflags` for options that bring more of them inside
+//     of 8 bytes, or of 16 on CPUs where that has been shown. That is a third or a fifth of the sites that compilers make; with
+//     the options of dynfunc::align_call_sites (CMake), align_cflags_gcc and align_cflags_clang (pkg-config) or
+//     -Dalign_call_sites=true (Meson) it is none of gcc's with blocks of 16, and none of clang's (docs/decisions/0008)
 //   - targets more than 2 GiB away, and null targets of functions without a result, of which the trampoline itself returns
 //   - indirect calls through the function's address, and code without an unwind table
 // FunctionInfo::call_sites (introspect.hpp) counts them, with the reasons.

@@ -99,7 +99,8 @@ public:
 // Blocks:   yes, as long as the longest such section. Not from signal handlers.
 // Ordering: what those sections read and wrote happens before the return; what the caller replaced before the call is what
 //           every section opened later sees.
-// Retired:  it reclaims what was retire()d before it was called, on this thread, with no lock held.
+// Retired:  it reclaims what was retire()d before it was called, on this thread, with no lock held; but for items that another
+//           thread has taken and is about to reclaim.
 // fork():   the child has only the thread that forked; sections of the others are closed in it.
 DYNFUNC_EXPORT void synchronize() noexcept;
 
@@ -111,8 +112,9 @@ struct Retired {
 };
 
 // Hands `item` over: a synchronize() that is called afterwards, by anyone, calls item.reclaim(item) once, with no lock held.
-// (Of two that are called at once either does it, and the other may return first.) Nobody may touch `item` before. Threads:
-// any, also inside sections and in signal handlers. Blocks:   never.
+// (Of two that are called at once either does it, and the other may return first.) Nobody may touch `item` before.
+// Threads:  any, also inside sections and in signal handlers.
+// Blocks:   never.
 DYNFUNC_EXPORT void retire(Retired& item) noexcept;
 
 }  // namespace dynfunc

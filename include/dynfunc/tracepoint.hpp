@@ -91,8 +91,9 @@ public:
     // Errors:   bytes_changed, text_not_writable, sync_failed: then it is attached as before. Never for lack of memory.
     [[nodiscard]] DYNFUNC_EXPORT Result<void> detach() noexcept;
 
-    // The same without waiting: destroyed by the next detach() or synchronize(). For many: detach_nosync() each, then one
-    // synchronize().
+    // The same without waiting: destroyed by the next detach() or synchronize(), of any thread. For many: detach_nosync() each,
+    // then one synchronize(): no thread is inside a callback any more. Where another thread reclaims at that moment it may be
+    // the one that destroys them, and a little later.
     [[nodiscard]] DYNFUNC_EXPORT Result<void> detach_nosync() noexcept;
 
 private:

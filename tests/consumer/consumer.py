@@ -72,8 +72,15 @@ def with_pkg_config(arguments, folder):
     run(*compile_it, folder / 'shared', *run('pkg-config', moved, '--libs', 'dynfunc', env=search).split())
     check_program(folder / 'shared', True, {'LD_LIBRARY_PATH': str(libraries)})
     static = run('pkg-config', moved, '--static', '--libs', 'dynfunc', env=search).split()
-    run(*compile_it, folder / 'static', '-Wl,-Bstatic', *static, '-Wl,-Bdynamic')
+    static = ['-l:libdynfunc.a' if word == '-ldynfunc' else word for word in static]
+    run(*compile_it, folder / 'static', *static)
     check_program(folder / 'static', False)
+    kind = 'clang' if 'clang' in arguments.compiler else 'gcc'
+    align = run('pkg-config', moved, f'--variable=align_cflags_{kind}', 'dynfunc', env=search).split()
+    if not arguments.generic and not align:
+        raise Failed(f'dynfunc.pc has no align_cflags_{kind}')
+    run(*compile_it, folder / 'aligned', *align, *static)
+    check_program(folder / 'aligned', False)
 
 
 def with_cmake(arguments, folder):
@@ -98,11 +105,14 @@ def with_subproject(arguments, folder):
     shutil.copy(HERE / 'meson/meson.build', project)
     shutil.copy(HERE / 'main.cpp', project)
     (project / 'subprojects/dynfunc').symlink_to(arguments.source_root)
-    options = ['-Ddynfunc:dynfunc_backend=generic'] if arguments.generic else []
-    run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *options, folder / 'build', project,
-        env={'CXX': arguments.compiler})
-    run(*arguments.meson, 'compile', '-C', folder / 'build', 'consumer')
-    check_program(folder / 'build/consumer', False)
+    # Without what reads instructions the library is whole but for patched call sites.
+    ways = [['-Ddynfunc:dynfunc_backend=generic']] if arguments.generic else [['-Ddynfunc:align_call_sites=true'],
+                                                                              ['-Ddynfunc:decoder=disabled']]
+    for number, options in enumerate(ways):
+        build = folder / f'build{number}'
+        run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *options, build, project, env={'CXX': arguments.compiler})
+        run(*arguments.meson, 'compile', '-C', build, 'consumer')
+        check_program(build / 'consumer', False)
 
 
 WAYS = {'pkg-config': with_pkg_config, 'cmake': with_cmake, 'subproject': with_subproject}
