@@ -126,7 +126,7 @@ DYNFUNC_EXPORT std::optional<TracepointInfo> find_tracepoint(std::string_view na
 // looked for (call_sites.hpp). Threads, blocks, throws: as above.
 DYNFUNC_EXPORT std::vector<CallSiteInfo> call_sites(std::string_view glob = "*");
 
-// An executable or shared object that uses the library.
+// An executable or shared object that calls dynamic functions, fires tracepoints or asks static keys.
 struct ObjectInfo {
     std::string path;  // as the dynamic linker knows it; empty: the executable
     AddressRange mapped;

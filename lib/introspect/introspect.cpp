@@ -176,6 +176,14 @@ TracepointInfo describe(const detail::TracepointKey& key) {
     return info;
 }
 
+// The library itself has none, nor has an object that only guards its targets.
+bool has_places(const detail::Tables& tables) noexcept {
+    return std::any_of(tables.records, tables.records_end,
+                       [](const auto& record) { return record.state != TrampolineState::unbound; }) ||
+           std::any_of(tables.branches, tables.branches_end,
+                       [](const auto& record) { return record.state != detail::BranchState::unbound; });
+}
+
 // What update.hpp writes to in one object, as pages.
 std::size_t private_pages(const detail::Tables& tables) {
     std::vector<std::uintptr_t> pages;
@@ -343,6 +351,7 @@ std::vector<ObjectInfo> objects() {
     const char* none = backend().no_call_sites;
     std::vector<ObjectInfo> all;
     Registry::instance().for_each_object([&](const detail::Tables& tables) {
+        if (!has_places(tables)) return;
         ObjectInfo info{.path = {},
                         .mapped = {Address{tables.begin}, Address{tables.end}},
                         .text_bytes = 0,

@@ -127,7 +127,8 @@ TEST_F(CallSite, AProcessThatChangesNothingReadsNothing) {
     if (const char* block = std::getenv("DYNFUNC_CALL_SITE_BLOCK"); block != nullptr && are_patched()) {
         EXPECT_EQ(at_start.block_bytes, std::strtoul(block, nullptr, 10));
     }
-    ASSERT_EQ(objects_at_start.size(), 1u);
+    ASSERT_EQ(objects_at_start.size(), DYNFUNC_GENERIC_SITES ? 0u : 1u);
+    if (objects_at_start.empty()) return;
     if (at_start.when != CallSites::always) {
         EXPECT_EQ(objects_at_start[0].text_bytes, 0u);
         EXPECT_STRNE(objects_at_start[0].reason, "");

@@ -2,6 +2,7 @@
 // Shared objects that come and go with live dynamic functions. DYNFUNC_TEST_PLUGIN names the plug-in.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/introspect.hpp>
 
@@ -164,6 +165,27 @@ TEST_F(Dso, ItsSitesAreListedWhileItIsLoaded) {
     }
     EXPECT_EQ(find_static_key("host::key")->branches.sites, own);
     EXPECT_TRUE(host::key.enable());
+}
+
+// Two call sites: call_host() and the constructor.
+TEST_F(Dso, ItsCallSitesAreFoundAsItArrivesIfWhatTheyCallWasChangedBefore) {
+    ASSERT_TRUE(host::function.retarget(&host::two));
+    const auto own = find_function("host::function")->call_sites;
+    const bool looked_for = *call_site_patching().reason == '\0' && call_site_patching().when != CallSites::never;
+    EXPECT_EQ(own.found > 0, looked_for);
+    {
+        const Plugin plugin;
+        const auto now = find_function("host::function")->call_sites;
+        EXPECT_EQ(now.found, own.found + (looked_for ? 2 : 0));
+        EXPECT_EQ(objects().size(), 2u);
+        for (const ObjectInfo& object : objects()) EXPECT_EQ(object.call_sites > 0, looked_for) << object.path << object.reason;
+        EXPECT_EQ(plugin->call_host(0), 2);
+        ASSERT_TRUE(host::function.retarget(plugin->target));
+        EXPECT_EQ(plugin->call_host(3), 30);
+    }
+    EXPECT_EQ(find_function("host::function")->call_sites.found, own.found);
+    EXPECT_EQ(objects().size(), 1u);
+    EXPECT_EQ(host::function(3), 1) << "the target has left";
 }
 
 int counted = 0;
