@@ -177,14 +177,14 @@ TEST_F(Dso, ItsCallSitesAreFoundAsItArrivesIfWhatTheyCallWasChangedBefore) {
         const Plugin plugin;
         const auto now = find_function("host::function")->call_sites;
         EXPECT_EQ(now.found, own.found + (looked_for ? 2 : 0));
-        EXPECT_EQ(objects().size(), 2u);
+        EXPECT_EQ(objects().size(), DYNFUNC_GENERIC_SITES ? 0u : 2u);
         for (const ObjectInfo& object : objects()) EXPECT_EQ(object.call_sites > 0, looked_for) << object.path << object.reason;
         EXPECT_EQ(plugin->call_host(0), 2);
         ASSERT_TRUE(host::function.retarget(plugin->target));
         EXPECT_EQ(plugin->call_host(3), 30);
     }
     EXPECT_EQ(find_function("host::function")->call_sites.found, own.found);
-    EXPECT_EQ(objects().size(), 1u);
+    EXPECT_EQ(objects().size(), DYNFUNC_GENERIC_SITES ? 0u : 1u);
     EXPECT_EQ(host::function(3), 1) << "the target has left";
 }
 
