@@ -105,14 +105,15 @@ def with_subproject(arguments, folder):
     shutil.copy(HERE / 'meson/meson.build', project)
     shutil.copy(HERE / 'main.cpp', project)
     (project / 'subprojects/dynfunc').symlink_to(arguments.source_root)
+    build = folder / 'build'
+    first = ['-Ddynfunc:dynfunc_backend=generic'] if arguments.generic else ['-Ddynfunc:align_call_sites=true']
+    run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *first, build, project, env={'CXX': arguments.compiler})
+    run(*arguments.meson, 'compile', '-C', build, 'consumer')
+    check_program(build / 'consumer', False)
     # Without what reads instructions the library is whole but for patched call sites.
-    ways = [['-Ddynfunc:dynfunc_backend=generic']] if arguments.generic else [['-Ddynfunc:align_call_sites=true'],
-                                                                              ['-Ddynfunc:decoder=disabled']]
-    for number, options in enumerate(ways):
-        build = folder / f'build{number}'
-        run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *options, build, project, env={'CXX': arguments.compiler})
-        run(*arguments.meson, 'compile', '-C', build, 'consumer')
-        check_program(build / 'consumer', False)
+    run(*arguments.meson, 'configure', build, '-Ddynfunc:decoder=disabled')
+    run(*arguments.meson, 'compile', '-C', build, 'consumer')
+    check_program(build / 'consumer', False)
 
 
 WAYS = {'pkg-config': with_pkg_config, 'cmake': with_cmake, 'subproject': with_subproject}
