@@ -21,24 +21,6 @@ void check(const dynfunc::Result<void>& done) {
     std::exit(1);
 }
 
-Callee* code_at(const unsigned char* address) { return reinterpret_cast<Callee*>(reinterpret_cast<std::uintptr_t>(address)); }
-
-// Targets lie in the module, within reach of a direct jump from its trampolines; the program's own functions do not.
-Callee* target(const SiteBlock& block, std::size_t i) { return code_at(block.callees + i % block.sites * callee_bytes); }
-
-// Two batches of the same functions, so that turning from one to the other changes every element.
-struct Batches {
-    std::vector<dynfunc::Retarget> there, back;
-
-    Batches(const SiteBlock& block, std::size_t size) {
-        for (std::size_t i = 0; i < size; ++i) {
-            there.push_back(block.functions()[i].to(target(block, i + 1)));
-            back.push_back(block.functions()[i].to(target(block, i)));
-        }
-    }
-    void turn(std::size_t i) const { check(dynfunc::retarget_all(i % 2 == 0 ? there : back)); }
-};
-
 const SiteBlock* called_block;  // what the busy caller calls
 void call_first_site() {
     int x = reinterpret_cast<Callee*>(called_block->records->code)(1);
@@ -59,14 +41,15 @@ Params params(std::size_t size, std::size_t callers) {
 }
 
 void measure_alone(Run& run, const SiteBlock& block) {
-    Group group(
-        run, options("batches, no other thread",
-                     "retarget_all(), time per function of the batch; dynfunc: one retarget() for each.", Clock::thread_cpu));
+    Group group(run, options("batches, no other thread",
+                             "retarget_all() of functions whose calls go through trampolines, time per function of the batch; "
+                             "dynfunc: one retarget() for each.",
+                             Clock::thread_cpu));
     group.add({.id = "dynfunc",
                .params = params(1, 0),
                .run =
                    [&block](std::uint64_t n) {
-                       for (std::uint64_t i = 0; i < n; ++i) check(block.functions()[0].retarget(target(block, i)));
+                       for (std::uint64_t i = 0; i < n; ++i) check(block.functions()[0].retarget(target_in(block, i % 2)));
                    },
                .form = form_of(block)});
     for (const std::size_t size : sizes)
@@ -101,7 +84,7 @@ void measure_under_caller(Run& run, const SiteBlock& block) {
                    .targets = id == std::string("dynfunc-batch") ? targets(size) : std::vector<Target>{},
                    .form = form_of(block)});
     };
-    add("dynfunc", 1, [&block](std::size_t i) { check(block.functions()[0].retarget(target(block, i))); });
+    add("dynfunc", 1, [&block](std::size_t i) { check(block.functions()[0].retarget(target_in(block, i))); });
     for (const std::size_t size : sizes)
         add("dynfunc-batch", size, [batches = Batches(block, size)](std::size_t i) { batches.turn(i); });
     group.measure();

@@ -22,7 +22,8 @@ struct Bench {
 inline constexpr Bench all_benches[] = {
     {"calls", "what a call costs: direct, dynamic function, pointer, virtual, std::function, retpolines, signals2",
      &bench_calls},
-    {"retarget", "what changing a target costs: alone, under callers, in batches; start-up of 10,000 functions",
+    {"retarget",
+     "what changing a target costs: alone, under callers, in batches, per call site; finding call sites; start-up of 10,000",
      &bench_retarget},
     {"text_writers", "ways to write one word of running code, by plain system calls", &bench_text_writers},
     {"tracepoints", "what an event costs with 0 to 8 callbacks, and what attaching does", &bench_tracepoints},
@@ -33,6 +34,8 @@ inline constexpr Bench all_benches[] = {
 // Parts of a bench that have files of their own.
 void bench_call_sites(Run&);      // calls: many distinct sites
 void bench_batches(Run&);         // retarget: retarget_all
+void bench_site_batches(Run&);    // retarget: retarget_all, with call sites
+void bench_finding(Run&);         // retarget: what finding call sites costs
 void bench_startup(Run&);         // retarget: what registration costs
 void bench_attach(Run&);          // tracepoints: attach and detach
 void bench_toggle(Run&);          // static_keys: enable and disable

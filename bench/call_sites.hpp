@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 #include <dynfunc/static_key.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "callees.hpp"
 #include "module.hpp"
@@ -25,11 +27,12 @@ struct SiteBlock {
     const char* kind;  // the case's id
     std::uint64_t sites;
     Callee* run;                                       // calls at every site once
+    const unsigned char* run_end;                      // of its code; null for the kind static-key
     const unsigned char* callees;                      // each callee_bytes long; site i calls callee i
-    const dynfunc::detail::TrampolineRecord* records;  // `sites` of them, for the kind dynfunc; else null
+    const dynfunc::detail::TrampolineRecord* records;  // `sites` of them, for the kinds dynfunc...; else null
     void* key;                                         // see below; null for other kinds
 
-    SiteFunction* functions() const { return static_cast<SiteFunction*>(key); }  // `sites` of them, for the kind dynfunc
+    SiteFunction* functions() const { return static_cast<SiteFunction*>(key); }  // `sites` of them, for the kinds dynfunc...
     SiteKey& static_key() const { return *static_cast<SiteKey*>(key); }          // for the kind static-key
 };
 
@@ -73,6 +76,40 @@ static_assert(sizeof(BranchRecord) == 40 && offsetof(BranchRecord, site) == 0 &&
 
 }  // namespace layout
 
+// Targets lie in the module, within reach of a direct jump from its trampolines; the program's own functions do not.
+Callee* target_in(const SiteBlock& block, std::size_t i);
+
+// Two batches of the same functions, so that turning from one to the other changes every element. An even turn leads each
+// function to its neighbour's callee, an odd one to its own.
+class Batches {
+public:
+    Batches(const SiteBlock& block, std::size_t size);
+    void turn(std::size_t i) const;
+
+private:
+    std::vector<dynfunc::Retarget> there_, back_;
+};
+
+// Leads the functions elsewhere and back: from then on their call sites are known to the library.
+void patch_sites_of(const SiteBlock& block);
+
+// The call sites of the modules' functions that the library has patched, as it says when update() is called.
+class PatchedSites {
+public:
+    void update();
+    std::size_t count_in(const SiteBlock& block) const;
+
+private:
+    std::vector<dynfunc::Address> fields_;  // ascending
+};
+
+// In words, why a block's call sites are not patched.
+std::string why_no_sites();
+
 inline constexpr const char* sites_module = "dynfunc-bench-sites.so";
+inline constexpr const char* aligned_sites_module = "dynfunc-bench-sites-aligned.so";
+inline constexpr const char* batch_module = "dynfunc-bench-batch.so";
+inline constexpr const char* confirm_module = "dynfunc-bench-confirm.so";  // the same, to be loaded while the other is
+inline constexpr const char* text_module = "dynfunc-bench-text.so";
 
 }  // namespace bench

@@ -28,6 +28,34 @@ void add_if_made(Group& group, const char* id, const Params& params, Loop loop, 
         group.leave_out(id, params, why_not);
 }
 
+constexpr const char* not_a_trampoline = "its call site is patched, so that it would not be the trampoline that is measured";
+
+// The dynamic function twice: through its trampoline, and from a call site that is patched.
+void add_dynfunc(Group& group, const Params& params, const Layout& layout, const std::vector<Target>& through,
+                 const std::vector<Target>& patched) {
+    const auto figures = [](std::int64_t sites) { return [sites] { return Params{{"sites_patched", sites}}; }; };
+    const std::string form = form_of(layout.function);
+    constexpr const char* not_as_named = "the linker put the trampoline and its target elsewhere";
+    if (!layout.as_named || !layout.keeps_trampoline)
+        group.leave_out("dynfunc", params, layout.as_named ? not_a_trampoline : not_as_named);
+    else
+        group.add({.id = "dynfunc",
+                   .params = params,
+                   .run = layout.trampoline,
+                   .targets = through,
+                   .form = form,
+                   .figures = figures(0)});
+    if (!layout.as_named || !layout.why_not_patched.empty())
+        group.leave_out("dynfunc-inline", params, layout.as_named ? layout.why_not_patched : not_as_named);
+    else
+        group.add({.id = "dynfunc-inline",
+                   .params = params,
+                   .run = layout.patched,
+                   .targets = patched,
+                   .form = form,
+                   .figures = figures(1)});
+}
+
 // Limits from the patched form's figures; a lesser form is shown against them all the same.
 void measure_hot_site(Run& run, const Layout& layout, double most) {
     Group group(
@@ -35,7 +63,9 @@ void measure_hot_site(Run& run, const Layout& layout, double most) {
         {.bench = "calls",
          .title = std::string("hot site, ") + (layout.name == std::string("near") ? "target near" : "target on another page"),
          .text = "One call site in a loop, each call waiting for the result of the one before. In the layout \"near\" "
-                 "the trampoline and its target lie in one page, in \"page\" they do not.",
+                 "the trampoline and its target lie in one page, in \"page\" they do not. dynfunc: the call goes through its "
+                 "trampoline, because its file has no unwind tables. dynfunc-inline: the call site itself is patched; "
+                 "introspection and the bytes say so.",
          .baseline = "direct",
          .unit = "ns per call"});
     const Params params = {{"sites", 1}, {"targets", 1}, {"layout", layout.name}};
@@ -43,11 +73,7 @@ void measure_hot_site(Run& run, const Layout& layout, double most) {
     if (retpoline_loops.pointer != nullptr) targets.push_back(times_faster_than("pointer-retpoline", 3.5));
 
     group.add({.id = "direct", .params = params, .run = layout.direct});
-    if (layout.as_named)
-        group.add(
-            {.id = "dynfunc", .params = params, .run = layout.dynfunc, .targets = targets, .form = form_of(layout.function)});
-    else
-        group.leave_out("dynfunc", params, "the linker put the trampoline and its target elsewhere");
+    add_dynfunc(group, params, layout, targets, {ratio_at_most(1.05)});
     add_if_made(group, "dynfunc-slot", params, slot_loop, no_slot_form, "slot");
     group.add({.id = "dynfunc-generic", .params = params, .run = &generic_loop, .form = "pointer"});
     group.add({.id = "pointer", .params = params, .run = plain_loops.pointer});
@@ -98,7 +124,7 @@ void measure_changing_targets(Run& run) {
     const Layout layout = page_layout();
     const Params fixed = {{"sites", 1}, {"targets", 1}, {"order", "fixed"}};
     group.add({.id = "direct", .params = fixed, .run = layout.direct});
-    group.add({.id = "dynfunc", .params = fixed, .run = layout.dynfunc, .form = form_of(layout.function)});
+    add_dynfunc(group, fixed, layout, {}, {});
     add_changing(group, "pointer", plain_loops, 1, "rotating");
     for (const char* order : {"rotating", "random"})
         for (const std::size_t targets : {2, 4, 8}) add_changing(group, "pointer", plain_loops, targets, order);

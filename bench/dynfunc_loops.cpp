@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "dynfunc_loops.hpp"
 
-#include <dynfunc/dynfunc.hpp>
-
-#include "callees.hpp"
+#include <cstring>
+#include <dynfunc/call_sites.hpp>
+#include <dynfunc/introspect.hpp>
 
 namespace bench {
 
@@ -37,6 +37,37 @@ bool share(std::uintptr_t unit, Callee* a, Callee* b) {
     return dynfunc::Address::of(a).value / unit == dynfunc::Address::of(b).value / unit;
 }
 
+dynfunc::Address start_of(Loop loop) { return dynfunc::Address::of(loop); }
+
+constexpr std::ptrdiff_t loop_bytes = 128;  // no loop is longer
+
+// Whether a call in the loop leads to that address. Looks for e8 rel32, the call of x86.
+bool has_call_of(Loop loop, dynfunc::Address callee) {
+    for (std::ptrdiff_t i = 0; i < loop_bytes; ++i) {
+        const dynfunc::Address at = start_of(loop) + i;
+        std::int32_t distance = 0;
+        std::memcpy(&distance, (at + 1).as<const void*>(), sizeof distance);
+        if (*at.as<const unsigned char*>() == 0xe8 && at + (1 + 4) + distance == callee) return true;
+    }
+    return false;
+}
+
+std::string why_not_patched(const char* function, Loop loop, Callee* trampoline) {
+    if (const char* reason = dynfunc::call_site_patching().reason; *reason != '\0') return reason;
+    if (dynfunc::call_site_patching().when == dynfunc::CallSites::never) return "DYNFUNC_CALL_SITES=0";
+    for (const dynfunc::CallSiteInfo& site : dynfunc::call_sites(function)) {
+        if (site.field < start_of(loop) || !(site.field < start_of(loop) + loop_bytes)) continue;
+        if (site.patched && has_call_of(loop, dynfunc::Address::of(trampoline))) return "the library says it is, but it is not";
+        return site.patched ? "" : site.reason;
+    }
+    return "the library did not recognise the call site";
+}
+
+// Without call sites nothing tells where a call leads, and it leads to the trampoline.
+bool keeps_trampoline(Loop loop, Callee* trampoline) {
+    return *dynfunc::call_site_patching().reason != '\0' || has_call_of(loop, dynfunc::Address::of(trampoline));
+}
+
 }  // namespace
 
 Layout near_layout() {
@@ -45,19 +76,27 @@ Layout near_layout() {
     };
     const bool first_fits = fits(&near_callee);
     Callee* const target = first_fits ? &near_callee : &other_near_callee;
+    const bool changed = near_call.retarget(&callee_0).has_value() && near_call.retarget(target).has_value();
     return {.name = "near",
             .function = "bench::near_call",
             .direct = first_fits ? &direct_loop<&near_callee> : &direct_loop<&other_near_callee>,
-            .dynfunc = &near_loop,
-            .as_named = fits(target) && near_call.retarget(target).has_value()};
+            .trampoline = near_trampoline_loop,
+            .patched = &near_loop,
+            .as_named = fits(target) && changed,
+            .why_not_patched = why_not_patched("bench::near_call", &near_loop, near_call),
+            .keeps_trampoline = keeps_trampoline(near_trampoline_loop, near_call)};
 }
 
 Layout page_layout() {
+    const bool changed = page_call.retarget(callees[1]).has_value() && page_call.retarget(&callee_0).has_value();
     return {.name = "page",
             .function = "bench::page_call",
             .direct = &direct_loop<&callee_0>,
-            .dynfunc = &page_loop,
-            .as_named = is_direct(page_call, &callee_0) || !share(page, page_call, &callee_0)};
+            .trampoline = page_trampoline_loop,
+            .patched = &page_loop,
+            .as_named = changed && (is_direct(page_call, &callee_0) || !share(page, page_call, &callee_0)),
+            .why_not_patched = why_not_patched("bench::page_call", &page_loop, page_call),
+            .keeps_trampoline = keeps_trampoline(page_trampoline_loop, page_call)};
 }
 
 }  // namespace bench

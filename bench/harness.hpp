@@ -34,12 +34,14 @@ int measuring_cpu();
 void pin_to(int cpu);
 
 struct Target {
-    enum class Kind : std::uint8_t { ns_at_most, ratio_at_most, times_faster } kind;
+    enum class Kind : std::uint8_t { ns_at_most, ratio_at_most, ratio_to_at_most, times_faster, gib_per_s_at_least } kind;
     double limit;
-    std::string against;  // times_faster: the id of the other case
+    std::string against;  // ratio_to_at_most, times_faster: the id of the other case
 };
 Target ns_at_most(double ns);
+Target gib_per_s_at_least(double gib);                          // of a case in ns per KiB
 Target ratio_at_most(double ratio);                             // to the group's baseline
+Target ratio_to_at_most(const std::string& id, double ratio);   // to another case than the baseline, same round
 Target times_faster_than(const std::string& id, double times);  // other case's time / this case's time, same round
 
 struct Case {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "benches.hpp"
+#include "fresh_process.hpp"
 #include "machine.hpp"
 
 namespace {
@@ -82,6 +83,7 @@ Options parse(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+    if (argc > 1 && argv[1] == bench::fresh_process_word) return bench::be_fresh_process({argv + 2, argv + argc});
     const Options options = parse(argc, argv);
     const std::vector<bench::Param> machine = bench::describe_machine();  // also reads the load before the benches are one
     if (!options.json.empty() && !std::ofstream(options.json, std::ios::app)) {

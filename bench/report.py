@@ -51,6 +51,8 @@ def typeset(target_text):
 
 
 def target_value(target):
+    if target["kind"] == "gib_per_s_at_least":
+        return f'{plots.number(target["value"])} GiB/s'
     return plots.duration(target["value"]) if target["kind"] == "ns_at_most" else plots.times(target["value"])
 
 

@@ -129,7 +129,7 @@ def lines(series, title, x_title, y_title, show, show_tick):
     ends = spread([y_axis.at(values[-1][1]) for values in series.values()], 17)
     for i, ((name, values), label_y) in enumerate(zip(series.items(), ends)):
         path = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in values)
-        color = f"c{i % 8}"
+        color = f"c{i % 9}"
         body.append(f'<polyline points="{path}" class="line {color}"/>')
         body += [f'<circle cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="3.5" class="{color}"/>' for x, y in values]
         end_x, end_y = x_axis.at(values[-1][0]), y_axis.at(values[-1][1])

@@ -4,11 +4,11 @@
 PAGE_STYLE = """
 :root { --page: #ffffff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --own: #0a5fc2; --other: #6b7580;
   --good: #116b2f; --bad: #b42318; --good-back: #e3f5e8; --bad-back: #fdeae7;
-  --c0: #4b5563; --c1: #0a5fc2; --c2: #0b7c86; --c3: #7a4fc9; --c4: #b45309; --c5: #be185d; --c6: #3f7d20; --c7: #8a6d00; }
+  --c0: #4b5563; --c1: #0a5fc2; --c2: #0b7c86; --c3: #7a4fc9; --c4: #b45309; --c5: #be185d; --c6: #3f7d20; --c7: #8a6d00; --c8: #111111; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #12161b; --ink: #e4e9ee; --soft: #a0abb6; --rule: #333c46; --own: #6cb2ff; --other: #a3adb8;
   --good: #6bd389; --bad: #ff8f80; --good-back: #17331f; --bad-back: #431d19;
-  --c0: #b4bdc7; --c1: #6cb2ff; --c2: #4fd1d9; --c3: #bb9bff; --c4: #f5a94d; --c5: #ff85b8; --c6: #93d26b; --c7: #e3c94d; } }
+  --c0: #b4bdc7; --c1: #6cb2ff; --c2: #4fd1d9; --c3: #bb9bff; --c4: #f5a94d; --c5: #ff85b8; --c6: #93d26b; --c7: #e3c94d; --c8: #ffffff; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px 20px 60px; max-width: 980px; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
@@ -36,4 +36,4 @@ svg .line { fill: none; stroke-width: 2.2; } svg .leader { stroke-width: 1; opac
 SERIES_STYLE = """svg .line.c{i}, svg .leader.c{i} {{ stroke: var(--c{i}); }}
 svg circle.c{i}, svg text.c{i} {{ fill: var(--c{i}); }}
 """
-STYLE = PAGE_STYLE + "".join(SERIES_STYLE.format(i=i) for i in range(8))
+STYLE = PAGE_STYLE + "".join(SERIES_STYLE.format(i=i) for i in range(9))

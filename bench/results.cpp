@@ -62,6 +62,11 @@ std::string number(const char* format, double value) {
 
 std::string nanoseconds(double ns) { return number(ns < 100 ? "%.3f" : ns < 10000 ? "%.1f" : "%.0f", ns); }
 
+std::string measured_text(const Verdict& verdict) {
+    if (verdict.kind == "ns_at_most") return nanoseconds(verdict.value) + " ns";
+    return number(verdict.kind == "gib_per_s_at_least" ? "%.3f GiB/s" : "%.3fx", verdict.value);
+}
+
 using Line = std::vector<std::string>;
 
 // Columns as wide as their widest cell; numbers stand right, words left.
@@ -110,9 +115,7 @@ void Results::print_table(const std::string& bench, std::ostream& out) const {
                          row.baseline,
                          row.form};
             for (const Verdict& verdict : row.verdicts) {
-                line.insert(line.end(), {verdict.text, verdict.reached ? "reached" : "NOT REACHED",
-                                         verdict.kind == "ns_at_most" ? nanoseconds(verdict.value) + " ns"
-                                                                      : number("%.3fx", verdict.value)});
+                line.insert(line.end(), {verdict.text, verdict.reached ? "reached" : "NOT REACHED", measured_text(verdict)});
                 lines.push_back(std::exchange(line, Line(7)));  // a line for each thing to reach; the figures on the first only
             }
             if (row.verdicts.empty()) lines.push_back(std::move(line));

@@ -22,9 +22,9 @@ std::string to_string(const Params&);
 
 // One "to reach" of a row, with what came out.
 struct Verdict {
-    std::string kind;  // "ns_at_most", "ratio_at_most" or "times_faster"
+    std::string kind;  // "ns_at_most", "ratio_at_most", "ratio_to_at_most", "times_faster" or "gib_per_s_at_least"
     std::string text;  // "<= 1.05x direct"
-    double value;      // in the unit of `limit`: ns, or a ratio
+    double value;      // in the unit of `limit`: ns, a ratio, or GiB/s
     double limit;
     bool reached;
 };

@@ -9,26 +9,40 @@
 #include "benches.hpp"
 #include "busy_callers.hpp"
 #include "callees.hpp"
+#include "dynfunc_loops.hpp"
 #include "membarrier.hpp"
 
 namespace bench {
 
-DYNFUNC(moving, int(int), &callee_0);
+DYNFUNC(moving, int(int), &callee_0);         // called from call_moving() alone, through its trampoline
+DYNFUNC(moving_inline, int(int), &callee_0);  // from one call site, which is patched
 
 namespace {
 
 std::atomic<Callee*> moving_pointer = &callee_0;
 
-void call_moving() {
-    int x = moving(1);
+[[gnu::noinline]] void call_moving_inline() {
+    int x = moving_inline(1);
     asm volatile("" ::"r"(x));
 }
 
-void retarget_once(std::size_t turn) {
-    if (auto done = moving.retarget(callees[turn % callees.size()]); !done) {
-        std::fprintf(stderr, "dynfunc-bench: retarget: %s\n", done.error().message().c_str());
-        std::exit(1);
-    }
+void call_both() {
+    call_moving();
+    call_moving_inline();
+}
+
+void check(const dynfunc::Result<void>& done) {
+    if (done) return;
+    std::fprintf(stderr, "dynfunc-bench: retarget: %s\n", done.error().message().c_str());
+    std::exit(1);
+}
+void retarget_once(std::size_t turn) { check(moving.retarget(callees[turn % callees.size()])); }
+void retarget_inline_once(std::size_t turn) { check(moving_inline.retarget(callees[turn % callees.size()])); }
+
+// How many call sites of a function are patched, once it has been retargeted.
+std::size_t patched_sites(const char* function) {
+    const auto info = dynfunc::find_function(function);
+    return info ? info->call_sites.patched : 0;
 }
 
 void store_pointer(std::size_t turn) { moving_pointer.store(callees[turn % callees.size()], std::memory_order_release); }
@@ -47,8 +61,18 @@ void add_operations(Group& group, const Params& params, double most_ns, const st
     add({.id = "pointer", .params = params}, {"pointer", &store_pointer});
     std::vector<Target> targets;
     if (most_ns > 0) targets.push_back(ns_at_most(most_ns));
-    add({.id = "dynfunc", .params = params, .targets = targets, .form = to_string(dynfunc::capabilities().form)},
-        {"dynfunc", &retarget_once});
+    const std::string form = to_string(dynfunc::capabilities().form);
+    retarget_once(1);
+    retarget_inline_once(1);
+    if (patched_sites("bench::moving") == 0)
+        add({.id = "dynfunc", .params = params, .targets = targets, .form = form}, {"dynfunc", &retarget_once});
+    else
+        group.leave_out("dynfunc", params, "its call site is patched too");
+    if (patched_sites("bench::moving_inline") == 1)
+        add({.id = "dynfunc-inline", .params = params, .targets = targets, .form = form},
+            {"dynfunc-inline", &retarget_inline_once});
+    else
+        group.leave_out("dynfunc-inline", params, "its call site is not patched in this process");
 }
 
 GroupOptions options(std::string title, std::string text, Clock clock) {
@@ -61,11 +85,11 @@ GroupOptions options(std::string title, std::string text, Clock clock) {
 }
 
 void measure_alone(Run& run) {
-    Group group(run,
-                options("one function, no other thread",
-                        "dynfunc: one retarget(). pointer: one store to an atomic pointer. membarrier: that system call alone, "
-                        "the least that a change of running code costs.",
-                        Clock::thread_cpu));
+    Group group(run, options("one function, no other thread",
+                             "dynfunc: one retarget(), of a trampoline. dynfunc-inline: of a trampoline and the one call site. "
+                             "pointer: one store to an atomic pointer. membarrier: that system call alone, "
+                             "the least that a change of running code costs.",
+                             Clock::thread_cpu));
     add_operations(group, {{"batch", 1}, {"callers", 0}}, 2e3, [&](Case c, Operation operation) {
         c.run = [operation](std::uint64_t n) {
             for (std::uint64_t i = 0; i < n; ++i) operation.once(i);
@@ -87,7 +111,7 @@ void measure_under_callers(Run& run, std::size_t count, const std::string& title
         group.leave_out("dynfunc", params, "needs a second core");
         return;
     }
-    const BusyCallers callers(&call_moving, count);
+    const BusyCallers callers(&call_both, count);
     add_operations(group, params, most_ns, [&](Case c, Operation operation) {
         c.sample = [&callers, operation, turn = std::size_t{0}]() mutable {
             return median_latency(callers, [&] { operation.once(turn++); });
@@ -104,6 +128,8 @@ void bench_retarget(Run& run) {
     measure_under_callers(run, 1, "one function, 1 busy caller", 15e3);
     measure_under_callers(run, allowed_cpus().size(), "one function, callers on every core", 0);
     bench_batches(run);
+    bench_site_batches(run);
+    bench_finding(run);
     bench_startup(run);
 }
 

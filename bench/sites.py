@@ -3,7 +3,11 @@
 """Writes x86-64 assembly with many distinct call sites, each with its own callee, or branch sites of one static key, run in
 straight line.
 
-    sites.py --sizes 64 1024 --kinds direct dynfunc pointer -o sites.S
+    sites.py --sizes 64 1024 --kinds direct dynfunc pointer --blocks dynfunc-uncalled:1 -o sites.S
+
+The kinds `dynfunc-inline...` have unwind information around their call sites, so that the library recognises and patches them;
+the call sites of `dynfunc` have none and stay with their trampolines. `dynfunc-inline-aligned` and `direct-aligned` differ from
+`dynfunc-inline` and `direct` in their names only: their file is to be assembled with -malign-branch-boundary=16.
 
 Compiling tens of thousands of DYNFUNC definitions would take minutes, so what they and static_branch_unlikely() leave in the
 linker sections dynfunc_* is written here byte for byte as include/dynfunc/detail/tables.hpp and site_x86.hpp describe it. The
@@ -11,6 +15,7 @@ library registers and patches it like any other; call_sites.hpp checks the layou
 (call_sites.hpp: SiteBlock) lists what the file holds.
 """
 import argparse
+import pathlib
 
 KEY, RECORD, TRAMPOLINE, CALLEE, STUB, NAME = 128, 72, 16, 16, 16, 16
 ABI = 3
@@ -78,20 +83,46 @@ def branches(k, count):
     return lines + section(".text", "ax", 6, f"run_{k}", run)
 
 
+def known_to_unwinders(lines):
+    """Lines of a function of its own, with the table entry that a compiler would have made."""
+    moves = {"sub $8,%rsp": [".cfi_adjust_cfa_offset 8"], "add $8,%rsp": [".cfi_adjust_cfa_offset -8"]}
+    return [".cfi_startproc", *[each for line in lines for each in (line, *moves.get(line, []))], ".cfi_endproc"]
+
+
+def call_all(k, kind, count, site):
+    """The code that calls at each site once. Each call waits for the result of the one before."""
+    site = [*site, "mov %eax,%edi"]
+    enter, leave = ["sub $8,%rsp"], ["add $8,%rsp", "ret"]
+    if kind == "dynfunc-inline-callers":  # ordinary functions with 8 calls each; the first one alone is run
+        assert count % 8 == 0
+        run = [".set i,0", f".rept {count // 8}", ".p2align 4"]
+        run += known_to_unwinders([*enter, ".rept 8", *site, ".set i,i+1", ".endr", *leave])
+        run += [".endr"]
+    elif kind == "dynfunc-inline-spread":
+        run = known_to_unwinders([*enter, *repeat(count, ".p2align 8", *site), *leave])
+    elif kind.startswith("dynfunc-inline"):
+        run = known_to_unwinders([*enter, *repeat(count, *site), *leave])
+    else:
+        run = [*enter, *repeat(count, *site), *leave]
+    return section(".text", "ax", 6, f"run_{k}", [*run, f"run_end_{k}:"])
+
+
 def block(kind, count):
     """One kind of call at `count` sites; returns the assembly and the table entry."""
     k = f"{kind}_{count}".replace("-", "_")
     if kind == "static-key":
         lines = branches(k, count) + section(".rodata", "a", 0, f"kind_{k}", [f'.asciz "{kind}"'])
-        return lines, f".quad kind_{k}, {count}, run_{k}, 0, 0, key_{k}"
+        return lines, f".quad kind_{k}, {count}, run_{k}, 0, 0, 0, key_{k}"
     lines = section(".text", "ax", 6, f"callees_{k}", repeat(count, "lea 1(%rdi),%eax", "ret", ".p2align 4,0xcc"))
     trampoline_records, keys = "0", "0"
-    if kind == "direct":
+    if kind in ("direct", "direct-aligned"):
         site = [f"call callees_{k}+{CALLEE}*i"]
-    elif kind == "dynfunc":
+    elif kind == "dynfunc" or kind.startswith("dynfunc-inline") or kind == "dynfunc-uncalled":
         lines += dynamic_functions(k, count)
         trampoline_records, keys = f"records_{k}", f"keys_{k}"
         site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
+        if kind == "dynfunc-inline-one":  # every site calls the first function
+            site = [f"call trampolines_{k}"]
     elif kind == "dynfunc-slot":  # the slot form; no record, so nothing patches it
         lines += pointers(f"slots_{k}", f"callees_{k}", count) + trampolines(k, count, ".text")
         site = [f"call trampolines_{k}+{TRAMPOLINE}*i"]
@@ -106,10 +137,32 @@ def block(kind, count):
         site = [f"mov pointers_{k}+8*i(%rip),%rax", "call retpoline_rax"]
     else:
         raise SystemExit(f"sites.py: unknown kind '{kind}'")
-    run = ["sub $8,%rsp", *repeat(count, *site, "mov %eax,%edi"), "add $8,%rsp", "ret"]
-    lines += section(".text", "ax", 6, f"run_{k}", run)
+    if kind == "dynfunc-uncalled":
+        lines += section(".text", "ax", 6, f"run_{k}", ["mov %edi,%eax", "ret", f"run_end_{k}:"])
+    else:
+        lines += call_all(k, kind, count, site)
     lines += section(".rodata", "a", 0, f"kind_{k}", [f'.asciz "{kind}"'])
-    return lines, f".quad kind_{k}, {count}, run_{k}, callees_{k}, {trampoline_records}, {keys}"
+    return lines, f".quad kind_{k}, {count}, run_{k}, run_end_{k}, callees_{k}, {trampoline_records}, {keys}"
+
+
+def real_text(mebibytes, path):
+    """So much text as compilers make it: the largest piece of code that runs in this very process, over and over."""
+    largest = None
+    for line in pathlib.Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 6 or "x" not in fields[1] or not fields[5].startswith("/"):
+            continue
+        begin, end = (int(number, 16) for number in fields[0].split("-"))
+        if largest is None or end - begin > largest[0]:
+            largest = end - begin, int(fields[2], 16), fields[5]
+    size, offset, file = largest
+    code = pathlib.Path(file).read_bytes()[offset:offset + size]
+    pathlib.Path(path).write_bytes(code)
+    wanted = mebibytes << 20
+    whole, rest = divmod(wanted, len(code))
+    return section(".text", "ax", 12, "real_text", [
+        f'.rept {whole}', f'.incbin "{path}"', ".endr", f'.incbin "{path}",0,{rest}', "real_text_end:",
+        ".globl real_text", ".globl real_text_end"])
 
 
 def shared_pieces():
@@ -121,18 +174,24 @@ def shared_pieces():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", required=True)
-    parser.add_argument("--kinds", nargs="+", required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[], help="each size of each of --kinds")
+    parser.add_argument("--kinds", nargs="+", default=[])
+    parser.add_argument("--blocks", nargs="+", default=[], metavar="KIND:SITES", help="more of them, one by one")
+    parser.add_argument("--text", nargs=2, metavar=("MEBIBYTES", "FILE"),
+                        help="also so much code that has nothing to do with them; FILE: written, and read by the assembler")
     parser.add_argument("-o", "--output", required=True)
     options = parser.parse_args()
 
     lines, table = shared_pieces(), []
-    for size in options.sizes:
-        for kind in options.kinds:
-            more, entry = block(kind, size)
-            lines += more
-            table.append(entry)
-    lines += section(".data.rel", "aw", 3, "bench_sites", [*table, ".quad 0, 0, 0, 0, 0, 0", ".globl bench_sites",
+    blocks = [(kind, size) for size in options.sizes for kind in options.kinds]
+    blocks += [(kind, int(size)) for kind, size in (each.split(":") for each in options.blocks)]
+    for kind, size in blocks:
+        more, entry = block(kind, size)
+        lines += more
+        table.append(entry)
+    if options.text:
+        lines += real_text(int(options.text[0]), options.text[1])
+    lines += section(".data.rel", "aw", 3, "bench_sites", [*table, ".quad 0, 0, 0, 0, 0, 0, 0", ".globl bench_sites",
                                                            ".type bench_sites,@object", ".size bench_sites,.-bench_sites"])
     lines += ['.section .note.GNU-stack,"",@progbits']
     with open(options.output, "w", encoding="ascii") as file:
