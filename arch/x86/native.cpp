@@ -21,9 +21,9 @@ namespace dynfunc::arch::x86 {
 // the layer above.
 void flush_text(AddressRange) noexcept {}
 
-// AMD since family 17h (Zen) fetches aligned blocks of 32 bytes: there, fields across a multiple of 8 and of 16 were never seen
-// torn, those across a multiple of 32 were at once. Half a block is what is relied on. Intel fetches blocks of 16 or 32, but no
-// machine of its was there to show it.
+// AMD fetches aligned blocks of 32 bytes since family 17h (Zen). On family 19h (Zen 3) fields inside such a block were never seen
+// torn, those across two of them at once. Zen 1, which stores in halves of a block, and Intel, which fetches 16 or 32 bytes, were
+// not there to show it.
 std::size_t fetch_block_bytes() noexcept {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0) return capabilities().word_bytes;
@@ -31,7 +31,7 @@ std::size_t fetch_block_bytes() noexcept {
     if (std::memcmp(name, "AuthenticAMD", sizeof name) != 0) return capabilities().word_bytes;
     __get_cpuid(1, &eax, &ebx, &ecx, &edx);
     const unsigned family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
-    return family >= 0x17 ? 16 : capabilities().word_bytes;
+    return family >= 0x19 ? 32 : capabilities().word_bytes;
 }
 
 ProbeCode probe_code() noexcept {

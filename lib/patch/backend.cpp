@@ -112,8 +112,8 @@ private:
         } else if (!arch::has_decoder()) {
             found.no_call_sites = "this build of the library cannot read instructions (it was made without Zydis)";
         } else if (found.writing->stores_fields_at_once()) {
-            if (is(block, "16"))
-                found.field_block_bytes = 16;
+            if (is(block, "16") || is(block, "32"))
+                found.field_block_bytes = is(block, "16") ? 16 : 32;
             else if (!is(block, "8"))
                 found.field_block_bytes = arch::fetch_block_bytes();
         }

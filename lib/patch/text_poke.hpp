@@ -28,7 +28,8 @@ struct Poke {
 
 // What may be written back as it was read, to write many words in one go.
 enum class Between : std::uint8_t {
-    own_text,  // the library's own text between two words of it; of other text, the rest of a cache line
+    own_text,  // the library's own text between two words of it; of other text, the rest of a cache line, or of a page in which
+               // many words change
     anything,  // whatever lies in the same page: in code that nobody patches at this moment, because it is being loaded
 };
 

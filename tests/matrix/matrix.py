@@ -8,7 +8,7 @@ in each of the three:
 - section dynfunc_branches is one, holds as many entries as the running program found, and each describes a branch site: an
   instruction in executable code, inside one aligned word, that leads into the same code, as do both of its targets.
 
-    matrix.py --include DIR... --shared-library FILE --static-library FILE [--gcc CMD] [--clang CMD] [--only TEXT] [--keep DIR]
+    matrix.py --include DIR... --shared-library FILE --static-library FILE [--library NAME]... [--gcc CMD] [--clang CMD] [--only TEXT] [--keep DIR]
 
 Prints a line per build and, for one that fails, the commands to repeat it. Exit status: 0 all good, 1 something failed, 77
 nothing could be built here.
@@ -251,7 +251,8 @@ def make(build, command, arguments, folder, log):
     library = [shared, f'-Wl,-rpath,{shared.parent}']
     # With the static library the program holds the one copy, and its shared objects find it there.
     if build.link == 'static':
-        to_objects, to_program = [], ['-Wl,--whole-archive', arguments.static_library, '-Wl,--no-whole-archive']
+        to_objects, to_program = [], ['-Wl,--whole-archive', arguments.static_library, '-Wl,--no-whole-archive',
+                                  *(f'-l{name}' for name in arguments.library)]
     else:
         to_objects, to_program = library, library
     linked, plugin, program = folder / 'liblinked.so', folder / 'plugin.so', folder / 'program'
@@ -306,6 +307,7 @@ def main():
     parser.add_argument('--include', action='append', required=True, type=pathlib.Path)
     parser.add_argument('--shared-library', required=True, type=pathlib.Path)
     parser.add_argument('--static-library', required=True, type=pathlib.Path)
+    parser.add_argument('--library', action='append', default=[], help='what the static library needs')
     parser.add_argument('--gcc', default='g++')
     parser.add_argument('--clang', default='clang++-19')
     parser.add_argument('--generic', action='store_true', help='the library was built with -Dbackend=generic: no trampolines')

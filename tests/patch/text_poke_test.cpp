@@ -94,6 +94,18 @@ TEST_F(TextPokeTest, OnlyTwoWordsOfOwnTextHaveOwnTextBetween) {
     for (std::size_t i = 4; i < 9; ++i) EXPECT_EQ(text[i], i);
 }
 
+TEST_F(TextPokeTest, ManyWordsOfAPageAreWrittenTogether) {
+    std::vector<Poke> few, many;
+    for (std::size_t i = 0; i < 7; ++i) few.push_back(poke(60 * i, 1000 + i));
+    for (std::size_t i = 0; i < 8; ++i) many.push_back(poke(512 + 60 * i, 1000 + i));
+    ASSERT_TRUE(poke_.commit(few));
+    EXPECT_EQ(writing_.writes, 7);
+    ASSERT_TRUE(poke_.commit(many));
+    EXPECT_EQ(writing_.writes, 8);
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(text[512 + 60 * i], 1000 + i);
+    EXPECT_EQ(text[513], 513u);
+}
+
 TEST_F(TextPokeTest, WhatSharesACacheLineIsWrittenTogether) {
     std::array batch{poke(8, 108), poke(15, 115), poke(16, 116 << 8)};
     batch[2].at = batch[2].at + 1;
