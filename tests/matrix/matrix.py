@@ -8,7 +8,8 @@ in each of the three:
 - section dynfunc_branches is one, holds as many entries as the running program found, and each describes a branch site: an
   instruction in executable code, inside one aligned word, that leads into the same code, as do both of its targets.
 
-    matrix.py --include DIR... --shared-library FILE --static-library FILE [--library NAME]... [--gcc CMD] [--clang CMD] [--only TEXT] [--keep DIR]
+    matrix.py --include DIR... --shared-library FILE --static-library FILE [--library NAME]...
+              [--gcc CMD] [--clang CMD] [--only TEXT] [--keep DIR]
 
 Prints a line per build and, for one that fails, the commands to repeat it. Exit status: 0 all good, 1 something failed, 77
 nothing could be built here.
