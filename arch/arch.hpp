@@ -66,7 +66,8 @@ struct ChainCall {
 // A place in code that looks like the distance field of a direct branch.
 struct Reference {
     Address field;
-    bool is_branch;  // an instruction stands there, and it is a direct branch
+    bool is_branch;            // an instruction stands there, and it is a direct branch
+    bool behind_trap = false;  // a breakpoint stands on it or in front of it: once that is gone, it may be a branch after all
 };
 
 // Code of the library's own on which start-up tries whether patched text is executed: `run` jumps at `site` to `first`, which

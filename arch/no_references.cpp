@@ -15,7 +15,7 @@ Result<std::uint32_t> encode_reference(Address field, Address) noexcept {
 bool has_decoder() noexcept { return false; }
 
 void confirm_references(AddressRange, std::span<Reference> ascending) noexcept {
-    for (Reference& reference : ascending) reference.is_branch = false;
+    for (Reference& reference : ascending) reference.is_branch = reference.behind_trap = false;
 }
 
 }  // namespace dynfunc::arch::DYNFUNC_ARCH

@@ -21,9 +21,9 @@ namespace dynfunc::arch::x86 {
 // the layer above.
 void flush_text(AddressRange) noexcept {}
 
-// AMD fetches aligned blocks of 32 bytes since family 17h (Zen). On family 19h (Zen 3) fields inside such a block were never seen
-// torn, those across two of them at once. Zen 1, which stores in halves of a block, and Intel, which fetches 16 or 32 bytes, were
-// not there to show it.
+// AMD fetches aligned blocks of 32 bytes since family 17h (Zen). On family 19h (Zen 3) fields inside such a block were never
+// seen torn, those across two of them at once. Zen 1, which stores in halves of a block, and Intel, which fetches 16 or 32
+// bytes, were not there to show it.
 std::size_t fetch_block_bytes() noexcept {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0) return capabilities().word_bytes;

@@ -9,9 +9,10 @@
 // membarrier.
 //
 // What if a call site is not patched? It calls the trampoline, which is always right. That goes for
-//   - sites whose distance field lies where one store does not replace it while threads run: across a boundary of aligned blocks
-//     of 8 bytes, or of 32 on CPUs where that has been shown. That is a third or a tenth of the sites that compilers make; with the
-//     options of dynfunc::align_call_sites (CMake), align_cflags_gcc and align_cflags_clang (pkg-config) or
+//   - sites whose distance field lies where one store does not replace it while threads run: across a boundary of aligned
+//   blocks
+//     of 8 bytes, or of 32 on CPUs where that has been shown. That is a third or a tenth of the sites that compilers make; with
+//     the options of dynfunc::align_call_sites (CMake), align_cflags_gcc and align_cflags_clang (pkg-config) or
 //     -Dalign_call_sites=true (Meson) it is none, but a fifth of gcc's with blocks of 8 (docs/decisions/0008)
 //   - targets more than 2 GiB away, and null targets of functions without a result, of which the trampoline itself returns
 //   - indirect calls through the function's address, and code without an unwind table
@@ -21,8 +22,8 @@
 // instructions of functions with such calls (0.1 to 0.2 us each), and a private copy of each 4 KiB page in which something is
 // patched; objects() counts those.
 //
-// The environment may say it too, before main: DYNFUNC_CALL_SITES=0 (never), 1 (always); and DYNFUNC_CALL_SITE_BLOCK=8|16|32, the
-// block out of which no field may reach.
+// The environment may say it too, before main: DYNFUNC_CALL_SITES=0 (never), 1 (always); and DYNFUNC_CALL_SITE_BLOCK=8|16|32,
+// the block out of which no field may reach.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,7 @@ enum class CallSites : std::uint8_t {
     on_change,  // looked for in an object when a function that it calls is retargeted, or a tracepoint that it fires is
                 // attached to; or when it is loaded, if that has happened before. Confirmed and patched function by function.
                 // Nothing is read before main because of it, and nothing at all in a process that never changes anything
-    always,  // all of them, in every object, also for functions that still have their default target
+    always,     // all of them, in every object, also for functions that still have their default target
 };
 DYNFUNC_EXPORT const char* to_string(CallSites) noexcept;
 

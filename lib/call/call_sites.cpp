@@ -10,6 +10,7 @@
 
 #include "backend.hpp"
 #include "registry.hpp"
+#include "text_poke.hpp"
 
 namespace dynfunc {
 namespace {
@@ -41,6 +42,10 @@ bool lies_in_one_block(Address field, std::size_t block_bytes) noexcept {
     return field.value / block_bytes == last.value / block_bytes;
 }
 
+void forget_numbers(Tables& tables) noexcept {
+    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) record->first_site = 0;
+}
+
 bool may_have_sites(const TrampolineRecord& record) noexcept {
     using enum detail::TrampolineState;
     return record.object != nullptr && (record.state == slot || record.state == slot_far || record.state == patched);
@@ -52,8 +57,11 @@ CallSiteTable* CallSiteTable::make(Tables& tables) noexcept {
     void* memory = mmap(nullptr, sizeof(CallSiteTable), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     auto* table = new (memory) CallSiteTable;
-    table->find(tables);
-    return table;
+    if (table->find(tables)) return table;
+    // Not kept as it is: the next change finds memory again, perhaps.
+    forget_numbers(tables);
+    free(table);
+    return nullptr;
 }
 
 void CallSiteTable::free(CallSiteTable* table) noexcept {
@@ -63,10 +71,10 @@ void CallSiteTable::free(CallSiteTable* table) noexcept {
     munmap(table, sizeof(CallSiteTable));
 }
 
-void CallSiteTable::find(Tables& tables) noexcept {
+bool CallSiteTable::find(Tables& tables) noexcept {
     const Stopwatch stopwatch(nanoseconds_);
     text_ = ObjectText::of(&tables, reason_);
-    if (!text_) return;
+    if (!text_) return true;
     text_bytes_ = text_->bytes();
 
     struct Start {
@@ -104,22 +112,32 @@ void CallSiteTable::find(Tables& tables) noexcept {
     }
     starts.release();
     trampolines.release();
-    if (complete) return;
-    for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) record->first_site = 0;
-    sites_.clear();
-    reason_ = "there was no memory";
+    return complete;
 }
 
 bool CallSiteTable::confirm(TrampolineRecord& record, std::size_t block_bytes) noexcept {
+    std::uint32_t number = record.first_site;
+    while (number != 0 && at(number).state != CallSiteState::unread) number = at(number).next;
+    if (number == 0) return true;  // as at every change but the first
     const Stopwatch stopwatch(nanoseconds_);
-    for (std::uint32_t number = record.first_site; number != 0; number = at(number).next)
-        if (at(number).state == CallSiteState::unread && !confirm_around(at(number), block_bytes)) return false;
+    AddressRange last_read{};
+    for (; number != 0; number = at(number).next) {
+        CallSite& site = at(number);
+        if (site.state != CallSiteState::unread || last_read.contains(site.field)) continue;
+        if (!confirm_around(site, block_bytes, last_read)) return false;
+    }
     return true;
 }
 
+void CallSiteTable::give_up_foreign() noexcept {
+    for (CallSite& site : sites_)
+        if (site.state == CallSiteState::ready && read_bytes(site.field, sizeof site.current) != site.current)
+            site.state = CallSiteState::foreign;
+}
+
 // All sites of the function at once: its instructions are read once, however many sites it has.
-bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes) noexcept {
-    const AddressRange function = text_->function_at(site.field);
+bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes, AddressRange& function) noexcept {
+    function = text_->function_at(site.field);
     if (!function.contains(site.field)) {
         site.state = CallSiteState::no_branch;
         return true;
@@ -133,6 +151,7 @@ bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes) noex
     for (const arch::Reference& reference : references_) {
         CallSite& each = *first++;
         if (each.state != CallSiteState::unread) continue;
+        if (!reference.is_branch && reference.behind_trap) continue;  // tried again at the next change
         each.state = !reference.is_branch                         ? CallSiteState::no_branch
                      : lies_in_one_block(each.field, block_bytes) ? CallSiteState::ready
                                                                   : CallSiteState::across;
@@ -140,37 +159,46 @@ bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes) noex
     return true;
 }
 
-// The sites of one trampoline are found and confirmed. Where there is no memory for it they stay with the trampoline.
-void Registry::confirm_sites(TrampolineRecord& record) noexcept {
-    if (backend().no_call_sites != nullptr || !may_have_sites(record)) return;
+// The sites of one trampoline are found and confirmed. False: there was no memory, so they stay with the trampoline.
+bool Registry::confirm_sites(TrampolineRecord& record) noexcept {
+    if (backend().no_call_sites != nullptr || !may_have_sites(record)) return true;
     Tables& tables = *record.object;
     if (tables.call_sites == nullptr) {
         CallSiteTable* table = CallSiteTable::make(tables);
-        if (table == nullptr) return;
+        if (table == nullptr) return false;
         if (!update_.reserve(places_ + table->size())) {
+            forget_numbers(tables);
             CallSiteTable::free(table);
-            for (TrampolineRecord* each = tables.records; each != tables.records_end; ++each) each->first_site = 0;
-            return;
+            return false;
         }
         places_ += table->size();
         tables.call_sites = table;
     }
-    static_cast<void>(CallSiteTable::of(tables)->confirm(record, backend().field_block_bytes));
+    return CallSiteTable::of(tables)->confirm(record, backend().field_block_bytes);
 }
 
 // Its calls are going to lead elsewhere.
 void Registry::prepare_sites(Jump& jump) noexcept {
     jump.changed = 1;
     if (call_sites_ == CallSites::never) return;
-    for (TrampolineRecord* record = jump.trampolines; record != nullptr; record = record->next) confirm_sites(*record);
+    for (TrampolineRecord* record = jump.trampolines; record != nullptr; record = record->next)
+        static_cast<void>(confirm_sites(*record));
 }
 
-void Registry::confirm_wanted_sites(Tables& tables) noexcept {
-    if (call_sites_ == CallSites::never) return;
+// False: there was no memory for some.
+bool Registry::confirm_wanted_sites(Tables& tables) noexcept {
+    if (call_sites_ == CallSites::never) return true;
+    bool complete = true;
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
         if (may_have_sites(*record) &&
             (call_sites_ == CallSites::always || static_cast<const Jump*>(*record->key)->changed != 0))
-            confirm_sites(*record);
+            complete = confirm_sites(*record) && complete;
+    return complete;
+}
+
+void Registry::give_up_foreign_sites() noexcept {
+    for (Tables* tables = first_; tables != nullptr; tables = tables->next)
+        if (CallSiteTable* table = CallSiteTable::of(*tables)) table->give_up_foreign();
 }
 
 void Registry::forget_sites(Tables& tables) noexcept {
@@ -197,10 +225,14 @@ Result<void> Registry::set_call_sites(CallSites when) noexcept {
     update_.begin();
     bool complete = true;
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        confirm_wanted_sites(*tables);
-        for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record)
-            if (may_have_sites(*record))
-                complete = complete && update_.show(*record, static_cast<const Jump*>(*record->key)->target, 0);
+        complete = confirm_wanted_sites(*tables) && complete;
+        for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
+            if (!may_have_sites(*record)) continue;
+            const auto& jump = *static_cast<const Jump*>(*record->key);
+            // Such sites may be known, as neighbours of others, or from a time of `always`, which left them as they are.
+            if (when == CallSites::on_change && jump.changed == 0) continue;
+            complete = complete && update_.show(*record, jump.target, 0);
+        }
     }
     Result<void> done;
     if (!complete)

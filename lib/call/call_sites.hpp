@@ -17,6 +17,7 @@ enum class CallSiteState : std::uint8_t {
     no_branch,  // they are not, or no unwind table says where its function begins
     across,     // one store does not replace it
     refused,    // it could not be written when its object was loaded
+    foreign,    // somebody else wrote there, and what it led to had to leave
     ready,      // shows what its trampoline shows, or leads to the trampoline
 };
 
@@ -48,12 +49,15 @@ public:
     std::size_t text_bytes() const noexcept { return text_bytes_; }
     std::uint64_t nanoseconds() const noexcept { return nanoseconds_; }
 
+    // Sites where somebody else wrote are not written any more.
+    void give_up_foreign() noexcept;
+
     // A copy of this process's memory was made while it was being written.
     void abandon_scratch() noexcept { references_.abandon(); }
 
 private:
-    void find(detail::Tables& tables) noexcept;
-    bool confirm_around(CallSite& site, std::size_t block_bytes) noexcept;
+    [[nodiscard]] bool find(detail::Tables& tables) noexcept;  // false: no memory
+    bool confirm_around(CallSite& site, std::size_t block_bytes, AddressRange& function) noexcept;
 
     std::optional<ObjectText> text_;
     Scratch<CallSite> sites_;  // by address

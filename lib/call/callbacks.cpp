@@ -392,8 +392,11 @@ void Registry::drop_callbacks_in(TracepointKey& key, AddressRange leaving) noexc
     }
     if (dropped == nullptr) return;
     ChainBlock chain;
-    update_.begin();
-    if (set_list(key, list, chain, 0) && update_.apply()) {
+    const bool done = update_for_good([&] {
+        ChainArea::release(chain);  // of the first try, which led nobody there
+        return set_list(key, list, chain, 0);
+    });
+    if (done) {
         static_cast<AttachedCallback::Dropped*>(dropped)->callback->chain = std::exchange(list->chain, chain);
         if (key.list == nullptr) retire_list(list);
     }

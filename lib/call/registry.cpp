@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "registry.hpp"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/auxv.h>
 
@@ -25,14 +24,6 @@ using detail::Tables;
 using detail::TracepointKey;
 using detail::TrampolineRecord;
 using detail::TrampolineState;
-
-// Where the DSO that holds `inside` is mapped. Asks the dynamic linker's lock-free index (glibc 2.35), because this runs inside
-// dlopen() and dlclose().
-AddressRange mapped_range(const void* inside) noexcept {
-    dl_find_object found;
-    if (_dl_find_object(const_cast<void*>(inside), &found) != 0) return {};
-    return {Address::of(found.dlfo_map_start), Address::of(found.dlfo_map_end)};
-}
 
 AddressRange range_of(const Tables& tables) noexcept { return {Address{tables.begin}, Address{tables.end}}; }
 
@@ -158,6 +149,7 @@ bool Registry::bind(TrampolineRecord& record, Tables& object) noexcept {
     record.next = key->trampolines;
     record.object = &object;
     record.first_site = 0;
+    record.was_written = 0;
     key->trampolines = &record;
     const auto code = std::span(static_cast<const std::byte*>(record.code), 12);
     const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
@@ -213,7 +205,7 @@ bool Registry::enter(Tables& tables) noexcept {
     const Hold hold(*this);
     if (tables.owner != nullptr) return false;
     start();
-    const AddressRange range = mapped_range(&tables);
+    const AddressRange range = object_around(&tables);
     tables.owner = this;
     tables.begin = range.begin.value;
     tables.end = range.end.value;
@@ -238,7 +230,7 @@ bool Registry::enter(Tables& tables) noexcept {
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
         if (bind(*record, tables) && backend().capabilities.form != Form::pointer)
             __atomic_store_n(record->slot, key_of(*record)->target, __ATOMIC_RELEASE);
-    confirm_wanted_sites(tables);
+    static_cast<void>(confirm_wanted_sites(tables));
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
         if (record->object != nullptr) complete = complete && update_.show(*record, key_of(*record)->target, 0);
     for (BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
@@ -297,18 +289,19 @@ void Registry::unbind_all(Tables& tables) noexcept {
 // What other DSOs lead into the one that leaves: functions go back to their default, or do nothing; callbacks are detached.
 void Registry::abandon_code_in(const Tables& leaving) noexcept {
     const AddressRange range = range_of(leaving);
-    update_.begin();
-    bool complete = true, any = false;
-    for_each(&Tables::functions, &Tables::functions_end, [&](FunctionKey& key) {
-        if (!range.contains(Address::of(key.jump.target))) return;
-        const bool default_leaves = range.contains(Address::of(key.default_target));
-        void* target = default_leaves ? key.jump.null_target : key.default_target;
-        // Without memory, or a target: the calls that are left will fault, as they would with any function pointer.
-        if (target == nullptr || !complete) return;
-        any = true;
-        complete = update_.set(key.jump, target, 0);
+    update_for_good([&] {
+        bool complete = true, any = false;
+        for_each(&Tables::functions, &Tables::functions_end, [&](FunctionKey& key) {
+            if (!range.contains(Address::of(key.jump.target))) return;
+            const bool default_leaves = range.contains(Address::of(key.default_target));
+            void* target = default_leaves ? key.jump.null_target : key.default_target;
+            // Without memory, or a target: the calls that are left will fault, as they would with any function pointer.
+            if (target == nullptr || !complete) return;
+            any = true;
+            complete = update_.set(key.jump, target, 0);
+        });
+        return any && complete;
     });
-    if (any && complete) static_cast<void>(update_.apply());
     for_each(&Tables::tracepoints, &Tables::tracepoints_end, [&](TracepointKey& key) { drop_callbacks_in(key, range); });
 }
 

@@ -58,6 +58,8 @@ public:
     Result<void> update(std::span<const KeyUpdate> batch) noexcept;
     Result<void> set_call_sites(CallSites when) noexcept;
     CallSitePatching call_sites() noexcept;
+    // Under the lock, as in what visits below.
+    CallSites when_call_sites() const noexcept { return call_sites_; }
     // Fills `attached`, of the same size.
     Result<void> attach(std::span<Attachment> batch, Subscription* attached) noexcept;
     // No new event reaches it. Never out_of_memory.
@@ -147,9 +149,21 @@ private:
     void rebuild_caches() noexcept;
 
     // call_sites.cpp: which calls are patched themselves
-    void confirm_sites(detail::TrampolineRecord& record) noexcept;
+    bool confirm_sites(detail::TrampolineRecord& record) noexcept;
     void prepare_sites(detail::Jump& jump) noexcept;
-    void confirm_wanted_sites(detail::Tables& tables) noexcept;
+    bool confirm_wanted_sites(detail::Tables& tables) noexcept;
+    void give_up_foreign_sites() noexcept;
+    // An update whose old targets are about to be unmapped: foreign bytes at a call site are no reason to keep them.
+    template <class Plan>
+    bool update_for_good(Plan&& plan) noexcept {
+        for (bool again = false;; again = true) {
+            update_.begin();
+            if (!plan()) return false;
+            const auto done = update_.apply();
+            if (done || again || done.error().code != Errc::bytes_changed) return done.has_value();
+            give_up_foreign_sites();
+        }
+    }
     void forget_sites(detail::Tables& tables) noexcept;
 
     // callbacks.cpp: who listens to tracepoints

@@ -160,6 +160,7 @@ Result<void> Update::apply(Between between) noexcept {
     for (const Shown& shown : trampolines_) {
         shown.record->state = shown.state;
         shown.record->current = shown.word;
+        if (shown.word != shown.record->original) shown.record->was_written = 1;
     }
     for (const ShownBranch& shown : branches_) shown.record->current = shown.bytes;
     for (const ShownSite& shown : sites_) {

@@ -43,25 +43,35 @@ StateText describe(TrampolineState state) noexcept {
     return {Form::pointer, "unknown"};
 }
 
+constexpr const char* not_to_be_patched = "call sites are not to be patched";
+
 // Why a call site is not patched; empty if it is.
 const char* reason(const CallSite& site, const detail::TrampolineRecord& record) noexcept {
+    const auto* jump = static_cast<const detail::Jump*>(*record.key);
+    const CallSites when = Registry::instance().when_call_sites();
+    const bool are_wanted = when == CallSites::always || (when == CallSites::on_change && jump->changed != 0);
     switch (site.state) {
         case CallSiteState::unread:
-            return "what it calls was never changed, so it was not looked at";
+            return when == CallSites::never ? not_to_be_patched
+                   : are_wanted ? "it could not be read: there was no memory, or a breakpoint stands in its function"
+                                : "what it calls was never changed, so it was not looked at";
         case CallSiteState::no_branch:
             return "it is no branch";
         case CallSiteState::across:
             return "one store does not replace its distance";
         case CallSiteState::refused:
             return "it could not be written when its object was loaded";
+        case CallSiteState::foreign:
+            return "foreign bytes stood there";
         case CallSiteState::ready:
             break;
     }
-    const auto* jump = static_cast<const detail::Jump*>(*record.key);
     const auto direct = arch::encode_reference(site.field, Address::of(jump->target));
     if (direct && *direct == site.current) return "";
     if (jump->target == jump->null_target) return "its target is null, of which the trampoline returns";
-    return direct ? "call sites are not to be patched" : "the target is out of reach of a direct call";
+    if (!direct) return "the target is out of reach of a direct call";
+    // It was confirmed together with another one in its function.
+    return when == CallSites::on_change && !are_wanted ? "what it calls was never changed" : not_to_be_patched;
 }
 
 template <class Visit>
@@ -189,7 +199,7 @@ std::size_t private_pages(const detail::Tables& tables) {
     std::vector<std::uintptr_t> pages;
     const auto add = [&pages](Address at) { pages.push_back(at.value / os::page_size()); };
     for (const auto* record = tables.records; record != tables.records_end; ++record)
-        if (record->state == TrampolineState::patched || record->current != record->original) add(Address::of(record->code));
+        if (record->was_written != 0) add(Address::of(record->code));
     for (const auto* record = tables.branches; record != tables.branches_end; ++record)
         if (record->state == detail::BranchState::patched) add(site_of(*record));
     if (const CallSiteTable* table = CallSiteTable::of(tables))
@@ -200,6 +210,21 @@ std::size_t private_pages(const detail::Tables& tables) {
     if (backend().writing != nullptr && mapped.contains(arch::probe_code().site)) add(arch::probe_code().site);
     std::sort(pages.begin(), pages.end());
     return static_cast<std::size_t>(std::unique(pages.begin(), pages.end()) - pages.begin());
+}
+
+bool calls_what_was_changed(const detail::Tables& tables) noexcept {
+    for (const auto* record = tables.records; record != tables.records_end; ++record)
+        if (record->object != nullptr && static_cast<const detail::Jump*>(*record->key)->changed != 0) return true;
+    return false;
+}
+
+// Why no call sites were looked for in an object that has no table of them.
+const char* reason(const detail::Tables& tables) noexcept {
+    if (backend().no_call_sites != nullptr) return backend().no_call_sites;
+    const CallSites when = Registry::instance().when_call_sites();
+    if (when == CallSites::never) return not_to_be_patched;
+    const bool are_wanted = when == CallSites::always || calls_what_was_changed(tables);
+    return are_wanted ? "there was no memory to look for them" : "nothing that it calls was ever changed";
 }
 
 bool matches(const std::string& glob, const detail::KeyIdentity& key) noexcept {
@@ -348,7 +373,6 @@ std::vector<CallSiteInfo> call_sites(std::string_view glob) {
 }
 
 std::vector<ObjectInfo> objects() {
-    const char* none = backend().no_call_sites;
     std::vector<ObjectInfo> all;
     Registry::instance().for_each_object([&](const detail::Tables& tables) {
         if (!has_places(tables)) return;
@@ -358,7 +382,7 @@ std::vector<ObjectInfo> objects() {
                         .call_sites = 0,
                         .no_call_sites = 0,
                         .nanoseconds = 0,
-                        .reason = none != nullptr ? none : "nothing that it calls was ever changed",
+                        .reason = reason(tables),
                         .private_pages = private_pages(tables)};
         dl_find_object object;
         if (_dl_find_object(const_cast<detail::Tables*>(&tables), &object) == 0) info.path = object.dlfo_link_map->l_name;

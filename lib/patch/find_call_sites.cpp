@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,6 +12,49 @@
 #include "arch.hpp"
 
 namespace dynfunc {
+
+namespace {
+
+using Segments = std::span<const ElfW(Phdr)>;
+
+// The program headers of an object; empty: not mapped.
+Segments segments_of(const dl_find_object& object) noexcept {
+    // Of an executable with gaps between its segments the dynamic linker knows each by itself: what it says is mapped need not
+    // begin with the file's header. (It maps libraries in one piece, and the kernel says where the executable's headers are.)
+    const auto headers = getauxval(AT_PHDR);
+    dl_find_object executable;
+    if (headers != 0 && _dl_find_object(reinterpret_cast<void*>(headers), &executable) == 0 &&
+        executable.dlfo_link_map == object.dlfo_link_map)
+        return {reinterpret_cast<const ElfW(Phdr)*>(headers), getauxval(AT_PHNUM)};
+    const AddressRange mapped{Address::of(object.dlfo_map_start), Address::of(object.dlfo_map_end)};
+    const auto* header = mapped.begin.as<const ElfW(Ehdr)*>();
+    if (mapped.size() < sizeof *header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+        header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > mapped.size())
+        return {};
+    return {(mapped.begin + static_cast<std::ptrdiff_t>(header->e_phoff)).as<const ElfW(Phdr)*>(), header->e_phnum};
+}
+
+// From the first loaded segment to the end of the last.
+AddressRange range_of(Segments segments, Address base) noexcept {
+    AddressRange all{};
+    for (const ElfW(Phdr) & segment : segments) {
+        if (segment.p_type != PT_LOAD) continue;
+        const Address begin = base + static_cast<std::ptrdiff_t>(segment.p_vaddr);
+        if (!all.begin) all.begin = begin;  // they ascend
+        all.end = begin + static_cast<std::ptrdiff_t>(segment.p_memsz);
+    }
+    return all;
+}
+
+}  // namespace
+
+AddressRange object_around(const void* inside) noexcept {
+    dl_find_object object;
+    if (_dl_find_object(const_cast<void*>(inside), &object) != 0) return {};
+    const AddressRange known{Address::of(object.dlfo_map_start), Address::of(object.dlfo_map_end)};
+    const AddressRange all = range_of(segments_of(object), Address{object.dlfo_link_map->l_addr});
+    return all.size() == 0 ? known : AddressRange{std::min(known.begin, all.begin), std::max(known.end, all.end)};
+}
 
 std::optional<ObjectText> ObjectText::of(const void* inside, const char*& reason) noexcept {
     const auto nothing = [&reason](const char* why) {
@@ -20,20 +64,16 @@ std::optional<ObjectText> ObjectText::of(const void* inside, const char*& reason
     // Asks the dynamic linker's lock-free index, because this may run inside dlopen().
     dl_find_object object;
     if (_dl_find_object(const_cast<void*>(inside), &object) != 0) return nothing("the dynamic linker does not know its object");
-    const AddressRange mapped{Address::of(object.dlfo_map_start), Address::of(object.dlfo_map_end)};
     if (object.dlfo_eh_frame == nullptr) return nothing("its object has no unwind table (.eh_frame_hdr)");
+    const Address base{object.dlfo_link_map->l_addr};
+    const Segments segments = segments_of(object);
+    const AddressRange mapped = range_of(segments, base);
+    if (segments.empty()) return nothing("its object's program headers are not mapped");
     const auto table = UnwindTable::of(Address::of(object.dlfo_eh_frame), mapped);
     if (!table) return nothing("its object has an unwind table of an unknown form");
 
-    const auto* header = mapped.begin.as<const ElfW(Ehdr)*>();
-    if (mapped.size() < sizeof *header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > mapped.size())
-        return nothing("its object's program headers are not mapped");
-    const auto* segments = (mapped.begin + static_cast<std::ptrdiff_t>(header->e_phoff)).as<const ElfW(Phdr)*>();
-    const Address base{object.dlfo_link_map->l_addr};
     ObjectText text(*table);
-    for (std::size_t i = 0; i < header->e_phnum; ++i) {
-        const ElfW(Phdr)& segment = segments[i];
+    for (const ElfW(Phdr) & segment : segments) {
         if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || (segment.p_flags & PF_R) == 0) continue;
         if (text.count_ == most_segments) break;
         const Address begin = base + static_cast<std::ptrdiff_t>(segment.p_vaddr);

@@ -18,6 +18,10 @@
 
 namespace dynfunc {
 
+// Where the executable or shared object around an address is mapped, from its first segment to its last; empty: nobody knows
+// it. Asks the dynamic linker's lock-free index (glibc 2.35), because this runs inside dlopen() and dlclose().
+AddressRange object_around(const void* inside) noexcept;
+
 // The text of a loaded object, from its program headers.
 class ObjectText {
 public:

@@ -17,9 +17,9 @@ constexpr std::size_t run_limit = 4096;
 // Trampolines lie side by side; far ones are not worth copying what is between.
 constexpr std::size_t own_gap = 512;
 
-// Other text between two pokes is written back as it was read a moment before. A debugger, or a probe of the kernel's, that changes
-// it just then would be undone, so it is not more than what they share a cache line with; but for pages in which so many pokes lie
-// that writing each by itself would take long.
+// Other text between two pokes is written back as it was read a moment before. A debugger, or a probe of the kernel's, that
+// changes it just then would be undone, so it is not more than what they share a cache line with; but for pages in which so
+// many pokes lie that writing each by itself would take long.
 constexpr std::size_t line_bytes = 64;
 constexpr std::size_t many_in_a_page = 8;
 

@@ -36,7 +36,8 @@ private:
 
 std::vector<Address> find_all(AddressRange text, AddressRange window) {
     std::vector<Address> found;
-    for (Address from = text.begin; const Address field = find_reference(text, from, window); from = field + 1) found.push_back(field);
+    for (Address from = text.begin; const Address field = find_reference(text, from, window); from = field + 1)
+        found.push_back(field);
     return found;
 }
 
@@ -119,10 +120,10 @@ void expect_confirmed(const Text& text, std::initializer_list<Place> places) {
 
 TEST(References, OfCallsJumpsAndConditionalJumpsAreConfirmed) {
     if (!has_decoder()) GTEST_SKIP() << "this build reads no instructions";
-    expect_confirmed({0xe8, 1, 2, 3, 4,              // call
-                      0xe9, 1, 2, 3, 4,              // jmp
-                      0x0f, 0x84, 1, 2, 3, 4,        // je
-                      0xf2, 0xe8, 1, 2, 3, 4,        // bnd call
+    expect_confirmed({0xe8, 1,    2,    3, 4,        // call
+                      0xe9, 1,    2,    3, 4,        // jmp
+                      0x0f, 0x84, 1,    2, 3, 4,     // je
+                      0xf2, 0xe8, 1,    2, 3, 4,     // bnd call
                       0x2e, 0x0f, 0x85, 1, 2, 3, 4,  // jne, with a hint
                       0xc3},
                      {{1, true}, {6, true}, {12, true}, {18, true}, {25, true}});
@@ -130,13 +131,13 @@ TEST(References, OfCallsJumpsAndConditionalJumpsAreConfirmed) {
 
 TEST(References, ThatAreOtherInstructionsOrPartsOfThemAreNot) {
     if (!has_decoder()) GTEST_SKIP() << "this build reads no instructions";
-    expect_confirmed({0x48, 0xb8, 0xe8, 1, 2, 3, 4, 0, 0, 0,  // movabs $0x4030201e8,%rax: a call in the middle
-                      0x48, 0x8d, 0x05, 1, 2, 3, 4,           // lea 0x4030201(%rip),%rax: an address is taken
-                      0xb8, 0xe8, 1, 2, 3,                    // mov $..,%eax
-                      0x04, 0xe9,                             // add $0xe9,%al ends with what begins a jump
-                      0x90, 0x90, 0x90, 0x90,                 //
-                      0xc7, 0xf8, 1, 2, 3, 4,                 // xbegin: relative, and no branch that may be led elsewhere
-                      0xe8, 1, 2, 3, 4},
+    expect_confirmed({0x48, 0xb8, 0xe8, 1,    2, 3, 4, 0, 0, 0,  // movabs $0x4030201e8,%rax: a call in the middle
+                      0x48, 0x8d, 0x05, 1,    2, 3, 4,           // lea 0x4030201(%rip),%rax: an address is taken
+                      0xb8, 0xe8, 1,    2,    3,                 // mov $..,%eax
+                      0x04, 0xe9,                                // add $0xe9,%al ends with what begins a jump
+                      0x90, 0x90, 0x90, 0x90,                    //
+                      0xc7, 0xf8, 1,    2,    3, 4,              // xbegin: relative, and no branch that may be led elsewhere
+                      0xe8, 1,    2,    3,    4},
                      {{3, false}, {13, false}, {19, false}, {24, false}, {30, false}, {35, true}});
 }
 

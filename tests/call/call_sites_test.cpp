@@ -3,6 +3,7 @@
 #include <dynfunc/call_sites.hpp>
 
 #include <gtest/gtest.h>
+#include <sys/auxv.h>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 #include <dynfunc/tracepoint.hpp>
@@ -31,6 +32,8 @@ int throwing(int x) { throw std::runtime_error(std::to_string(x)); }
 DYNFUNC(function, int(int), &one);
 DYNFUNC(beside, int(int), &one);
 DYNFUNC(untouched, int(int), &one);
+DYNFUNC(calm, int(int), &one);
+DYNFUNC(stopped, int(int), &one);
 DYNFUNC(procedure, void(int), nullptr);
 DYNFUNC_TRACEPOINT(event, void(int value));
 
@@ -41,6 +44,8 @@ void note(int x) { last = x; }
     last += 1;
 }
 [[gnu::noinline]] int call_untouched(int x) { return 2 * untouched(x); }
+[[gnu::noinline]] int call_both(int x) { return 2 * function(x) + calm(x); }
+[[gnu::noinline]] int call_stopped(int x) { return 2 * stopped(x) + stopped(x + 1); }
 [[gnu::noinline]] void fire(int value) {
     DYNFUNC_TRACE(event, value);
     last += 1;
@@ -76,6 +81,17 @@ protected:
         for (std::size_t i = 0; i < site_samples; ++i) ASSERT_EQ(call_sites_of<function>[i](10), result) << "site " << i;
     }
 };
+
+// Writes one byte of code, as a debugger does.
+void put(Address at, std::byte byte) {
+    static ProcessMemoryWriting writing;
+    const Address word{at.value & ~std::uintptr_t{7}};
+    std::array<std::byte, 8> bytes;
+    std::memcpy(bytes.data(), word.as<const void*>(), bytes.size());
+    bytes[static_cast<std::size_t>(at - word)] = byte;
+    ASSERT_TRUE(writing.write(word, bytes));
+    ASSERT_EQ(os::sync_cores(), 0);
+}
 
 #define SKIP_UNLESS_PATCHED() \
     if (!are_patched()) GTEST_SKIP() << call_site_patching().reason
@@ -139,7 +155,53 @@ TEST_F(CallSite, AProcessThatChangesNothingReadsNothing) {
     }
 }
 
-// Before any other test asks for all of them.
+// Before any other test changes a function that is called beside it.
+TEST_F(CallSite, OfAFunctionThatIsNeverChangedSaysSoThoughAnotherOneBesideItIsPatched) {
+    SKIP_UNLESS_PATCHED();
+    if (at_start.when == CallSites::always) GTEST_SKIP() << "all are patched";
+    ASSERT_TRUE(function.retarget(&two));
+    EXPECT_EQ(call_both(1), 8);
+    const auto site = call_sites("sites::calm").at(0);
+    EXPECT_FALSE(site.patched);
+    EXPECT_STREQ(site.reason,
+                 lies_in_one_block(site.field) ? "what it calls was never changed" : "one store does not replace its distance");
+}
+
+// Also where the linker leaves gaps between its segments (the test is linked so as well).
+TEST_F(CallSite, OfTheExecutableAreLookedForFromItsFirstSegmentToItsLast) {
+    if (DYNFUNC_GENERIC_SITES) GTEST_SKIP() << "there is nothing to patch";
+    const AddressRange mapped = objects().at(0).mapped;
+    EXPECT_TRUE(mapped.contains(Address{getauxval(AT_PHDR)}));
+    EXPECT_TRUE(mapped.contains(Address::of(&one)));
+    EXPECT_TRUE(mapped.contains(Address::of(&last)));
+    if (!are_patched()) return;
+    ASSERT_TRUE(function.retarget(&two));
+    EXPECT_STREQ(objects().at(0).reason, "");
+}
+
+// A breakpoint takes the first byte of an instruction, and the reader of instructions its way. Before any other test
+// asks for all call sites, as the next one.
+TEST_F(CallSite, BehindABreakpointIsLookedForAgainAtTheNextChange) {
+    SKIP_UNLESS_PATCHED();
+    if (at_start.when == CallSites::always) GTEST_SKIP() << "they were looked for when the process began";
+    if (capabilities().writer != TextWriter::process_memory) GTEST_SKIP() << "the page is shared memory";
+    ASSERT_TRUE(function.retarget(&two));
+    const auto sites = call_sites("sites::stopped");
+    ASSERT_EQ(sites.size(), 2u);
+    const Address first = std::min(sites[0].field, sites[1].field) - 1;
+    const auto opcode = *first.as<const std::byte*>();
+    put(first, std::byte{0xcc});
+    ASSERT_TRUE(stopped.retarget(&two));
+    EXPECT_EQ(find_function("sites::stopped")->call_sites.found, 2u);
+    put(first, opcode);
+    EXPECT_EQ(call_stopped(1), 10);
+    ASSERT_TRUE(stopped.retarget(&one));
+    for (const CallSiteInfo& site : call_sites("sites::stopped"))
+        EXPECT_EQ(site.patched, lies_in_one_block(site.field)) << site.reason;
+    EXPECT_EQ(objects().at(0).no_call_sites, 0u);
+    EXPECT_EQ(call_stopped(1), 7);
+}
+
 TEST_F(CallSite, OfAFunctionThatIsNeverChangedIsPatchedOnlyWhenAlwaysIsAskedFor) {
     SKIP_UNLESS_PATCHED();
     ASSERT_TRUE(function.retarget(&two));
@@ -327,21 +389,12 @@ protected:
             if (site.patched) field_ = site.field;
         ASSERT_TRUE(field_);
     }
-    void write(Address at, std::byte byte) {
-        const Address word{at.value & ~std::uintptr_t{7}};
-        std::array<std::byte, 8> bytes;
-        std::memcpy(bytes.data(), word.as<const void*>(), bytes.size());
-        bytes[static_cast<std::size_t>(at - word)] = byte;
-        ASSERT_TRUE(writing_.write(word, bytes));
-        ASSERT_EQ(os::sync_cores(), 0);
-    }
-    ProcessMemoryWriting writing_;
     Address field_;
 };
 
 TEST_F(CallSiteWithForeignBytes, RefusesTheUpdateAndNamesTheAddress) {
     const auto before = *field_.as<const std::byte*>();
-    write(field_, before ^ std::byte{0x40});
+    put(field_, before ^ std::byte{0x40});
     const auto done = retarget_all({beside.to(&two), function.to(&one)});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Errc::bytes_changed);
@@ -351,7 +404,7 @@ TEST_F(CallSiteWithForeignBytes, RefusesTheUpdateAndNamesTheAddress) {
     EXPECT_EQ(beside.target(), &one);
     EXPECT_FALSE(set_call_sites(CallSites::never));
     EXPECT_EQ(call_site_patching().when, CallSites::on_change);
-    write(field_, before);
+    put(field_, before);
     expect_result(12);
     expect_sites_lead_to(Address::of(&two));
 }
@@ -360,11 +413,11 @@ TEST_F(CallSiteWithForeignBytes, RefusesTheUpdateAndNamesTheAddress) {
 TEST_F(CallSiteWithForeignBytes, ABreakpointOnTheInstructionStays) {
     const Address opcode = field_ - 1;  // of a call or a jmp; a jcc has two bytes
     const auto before = *opcode.as<const std::byte*>();
-    write(opcode, std::byte{0xcc});
+    put(opcode, std::byte{0xcc});
     ASSERT_TRUE(function.retarget(&one));
     EXPECT_EQ(*opcode.as<const std::byte*>(), std::byte{0xcc});
     EXPECT_EQ(arch::reference_target(field_), Address::of(&one));
-    write(opcode, before);
+    put(opcode, before);
     expect_result(11);
 }
 

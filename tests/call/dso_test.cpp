@@ -7,6 +7,8 @@
 #include <dynfunc/introspect.hpp>
 
 #include <atomic>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -95,6 +97,35 @@ TEST_F(Dso, AFunctionWhoseTargetLeavesGoesBackToItsDefault) {
     plugin.unload();
     EXPECT_EQ(host::function.target(), &host::one);
     EXPECT_EQ(host::function(3), 1);
+}
+
+// Somebody who hooks functions wrote over a call site of the program's.
+TEST_F(Dso, AFunctionWhoseTargetLeavesGoesBackThoughACallSiteHasForeignBytes) {
+    if (*call_site_patching().reason != '\0') GTEST_SKIP() << call_site_patching().reason;
+    if (call_site_patching().when == CallSites::never) GTEST_SKIP() << "call sites are not written";
+    if (capabilities().writer != TextWriter::process_memory) GTEST_SKIP() << "the page is shared memory";
+    Plugin plugin;
+    ASSERT_TRUE(host::function.retarget(plugin->target));
+    Address field;
+    for (const CallSiteInfo& site : call_sites("host::function"))
+        if (std::strstr(site.reason, "one store") == nullptr) field = site.field;
+    ASSERT_TRUE(field);
+    const auto write = [field](std::uint32_t bytes) {
+        std::FILE* memory = std::fopen("/proc/self/mem", "r+");
+        ASSERT_NE(memory, nullptr);
+        EXPECT_EQ(pwrite(fileno(memory), &bytes, sizeof bytes, static_cast<off_t>(field.value)), 4);
+        std::fclose(memory);
+    };
+    std::uint32_t before;
+    std::memcpy(&before, field.as<const void*>(), sizeof before);
+    write(before ^ 0x40);
+    EXPECT_FALSE(host::function.retarget(&host::two));
+    plugin.unload();
+    EXPECT_EQ(host::function.target(), &host::one);
+    write(before);
+    EXPECT_EQ(host::function(3), 1);
+    ASSERT_TRUE(host::function.retarget(&host::two));
+    EXPECT_EQ(host::function(3), 2);
 }
 
 TEST_F(Dso, AFunctionThatItRetargetedToItselfGoesBackToo) {

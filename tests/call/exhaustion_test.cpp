@@ -2,6 +2,7 @@
 // No memory, or no room for another mapping: a clear error, and nothing half-done.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <dynfunc/call_sites.hpp>
 #include <dynfunc/dynfunc.hpp>
 #include <dynfunc/introspect.hpp>
 
@@ -82,6 +83,25 @@ TEST_F(Exhaustion, ALargeBatchIsRefusedAndChangesNothing) {
                                             DYNFUNC_TEST_TO_64(many3)};
                   exhaust();
                   return is_refused(retarget_all(batch)) && many0000(0) == 1 && many3333(0) == 1 ? 0 : 1;
+              }).status,
+              0);
+}
+
+// A moment without memory is not for ever.
+TEST_F(Exhaustion, CallSitesAreLookedForOnceThereIsMemory) {
+    if (*call_site_patching().reason != '\0') GTEST_SKIP() << call_site_patching().reason;
+    if (call_site_patching().when == CallSites::always) GTEST_SKIP() << "they were looked for when the process began";
+    EXPECT_EQ(test::in_child([] {
+                  rlimit before;
+                  getrlimit(RLIMIT_AS, &before);
+                  const rlimit none{0, before.rlim_max};
+                  setrlimit(RLIMIT_AS, &none);
+                  const auto refused = set_call_sites(CallSites::always);
+                  if (refused || refused.error().code != Errc::out_of_memory) return 1;
+                  if (call_site_patching().when == CallSites::always) return 2;
+                  setrlimit(RLIMIT_AS, &before);
+                  if (!set_call_sites(CallSites::always)) return 3;
+                  return objects().at(0).text_bytes != 0 && *objects().at(0).reason == '\0' ? 0 : 4;
               }).status,
               0);
 }

@@ -19,8 +19,12 @@ class FarTarget : public testing::TestWithParam<std::ptrdiff_t> {};
 TEST_P(FarTarget, IsReachedThroughTheSlotAndReported) {
     const test::CodeCopy code(&test::leaf<7>, Address::of(&test::leaf<7>) + GetParam(), 0);
     EXPECT_EQ(far_target::function(1), 1);
+    const std::size_t private_pages = DYNFUNC_GENERIC_SITES ? 0 : objects().at(0).private_pages;
     ASSERT_TRUE(far_target::function.retarget(code.entry()));
     EXPECT_EQ(far_target::function(1), 23);
+    if (!DYNFUNC_GENERIC_SITES) {
+        EXPECT_GE(objects().at(0).private_pages, private_pages) << "what was written once stays this process's own";
+    }
     const auto info = find_function("far_target::function");
     ASSERT_TRUE(info);
     EXPECT_EQ(info->target, Address::of(code.entry()));

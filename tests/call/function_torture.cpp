@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Threads call, in hundreds of places, while others retarget, singly and in batches, and timer signals interrupt them all; each call must reach a
-// target that was published, and a call that begins after a retarget returned must reach that target or a later one.
+// Threads call, in hundreds of places, while others retarget, singly and in batches, and timer signals interrupt them all; each
+// call must reach a target that was published, and a call that begins after a retarget returned must reach that target or a
+// later one.
 //
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
 #include <gtest/gtest.h>
@@ -147,8 +148,10 @@ TEST(FunctionTorture, EveryCallReachesAPublishedTargetAndNoLaterCallAnOlderOne) 
         stop = true;
         for (auto& thread : threads) thread.join();
     }
-    std::printf("%zu call sites of each function, %zu of them patched; %ld calls, %ld in handlers, %ld retargets, %ld batches, %ld changes of target seen by callers\n", sites.found, sites.patched, calls.load(),
-                handler_calls.load(), retargets.load(), batches.load(), transitions.load());
+    std::printf(
+        "%zu call sites of each function, %zu of them patched; %ld calls, %ld in handlers, %ld retargets, %ld batches, %ld "
+        "changes of target seen by callers\n",
+        sites.found, sites.patched, calls.load(), handler_calls.load(), retargets.load(), batches.load(), transitions.load());
     EXPECT_EQ(wrong_result, 0);
     EXPECT_EQ(stale_call, 0);
     EXPECT_EQ(refused, 0);

@@ -199,7 +199,8 @@ void expect_direct_delivery() {
     int calls = 0;
     for (const auto& [at, one] : reachable(deliver, {inner, target})) {
         EXPECT_FALSE(is_indirect_branch(one)) << one.text;
-        if ((is_call(one) || is_jump(one)) && is_direct(one) && (branch_target(one) == inner || branch_target(one) == target)) ++calls;
+        if ((is_call(one) || is_jump(one)) && is_direct(one) && (branch_target(one) == inner || branch_target(one) == target))
+            ++calls;
     }
     EXPECT_GE(calls, 1);
 }

@@ -130,7 +130,8 @@ TEST_F(TextPokeTest, WhatLiesAcrossWordsIsWrittenByItselfAndFirst) {
     EXPECT_EQ(writing_.writes, 2);
     EXPECT_EQ(writing_.sizes.at(0), 4u);
     EXPECT_EQ(writing_.sizes.at(1), 16u);
-    const std::array<unsigned char, 16> expected{0, 0x99, 0xaa, 0xbb, 0xcc, 0, 0x55, 0x66, 0x77, 0x88, 0, 0x11, 0x22, 0x33, 0x44};
+    const std::array<unsigned char, 16> expected{0,    0x99, 0xaa, 0xbb, 0xcc, 0,    0x55, 0x66,
+                                                 0x77, 0x88, 0,    0x11, 0x22, 0x33, 0x44};
     EXPECT_EQ(std::memcmp(bytes, expected.data(), expected.size()), 0);
 }
 

@@ -34,7 +34,8 @@ void expect_agreement(const void* function) {
     const auto table = UnwindTable::of(object.header, object.mapped);
     ASSERT_TRUE(table);
     std::size_t functions = 0;
-    for (Address at = Address::of(function), last{}; at < Address::of(function) + 200'000 && object.mapped.contains(at); at = at + 16) {
+    for (Address at = Address::of(function), last{}; at < Address::of(function) + 200'000 && object.mapped.contains(at);
+         at = at + 16) {
         dwarf_eh_bases bases{};
         const bool known = _Unwind_Find_FDE(at.as<void*>(), &bases) != nullptr;
         const AddressRange found = table->function_at(at);
@@ -65,13 +66,13 @@ TEST(UnwindTable, KnowsNoFunctionOutsideTheObject) {
 struct Table {
     std::array<std::uint8_t, 256> bytes{};
     Table() {
-        put<std::uint8_t>(0, {1, 0xff, 0x03, 0x3b});      // version, no pointer, 4-byte count, sorted table of 4-byte distances
-        put<std::uint32_t>(4, {1});                       // one entry
-        put<std::int32_t>(8, {200, 100});                 // function, description
-        put<std::uint32_t>(40, {16, 0});                  // common: its size, id
+        put<std::uint8_t>(0, {1, 0xff, 0x03, 0x3b});  // version, no pointer, 4-byte count, sorted table of 4-byte distances
+        put<std::uint32_t>(4, {1});                   // one entry
+        put<std::int32_t>(8, {200, 100});             // function, description
+        put<std::uint32_t>(40, {16, 0});              // common: its size, id
         put<std::uint8_t>(48, {1, 'z', 'R', 0, 1, 0x78, 16, 1, 0x1b});
-        put<std::uint32_t>(100, {16, 104 - 40});          // description: its size, how far back its common is
-        put<std::int32_t>(108, {200 - 108, 24});          // function, size
+        put<std::uint32_t>(100, {16, 104 - 40});  // description: its size, how far back its common is
+        put<std::int32_t>(108, {200 - 108, 24});  // function, size
     }
     template <class T>
     void put(std::size_t at, std::initializer_list<T> values) {

@@ -93,9 +93,9 @@ struct TrampolineRecord {
     std::uint64_t original;  // the slot form, as linked
     std::uint64_t current;   // what the library wrote last
     TrampolineState state;
-    Tables* object;            // which has it
-    std::uint32_t first_site;  // of the places that may be calls of it, in the object's table of them, which is counted from 1
-    std::uint32_t reserved;
+    Tables* object;             // which has it
+    std::uint32_t first_site;   // of the places that may be calls of it, in the object's table of them, which is counted from 1
+    std::uint32_t was_written;  // whether anything but `original` ever stood there: its page is no longer the file's
 };
 static_assert(sizeof(TrampolineRecord) == 72);
 
