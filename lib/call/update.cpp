@@ -25,7 +25,7 @@ void Update::begin() noexcept {
     trampolines_.clear();
     branches_.clear();
     sites_.clear();
-    pokes_.clear();
+    for (auto* pokes : {&trampoline_pokes_, &site_pokes_, &branch_pokes_}) pokes->clear();
 }
 
 void Update::abandon() noexcept {
@@ -33,12 +33,13 @@ void Update::abandon() noexcept {
     trampolines_.abandon();
     branches_.abandon();
     sites_.abandon();
-    pokes_.abandon();
+    for (auto* pokes : {&trampoline_pokes_, &site_pokes_, &branch_pokes_}) pokes->abandon();
 }
 
 bool Update::reserve(std::size_t places) noexcept {
     return changes_.reserve(changes_of_one_key) && trampolines_.reserve(places) && branches_.reserve(places) &&
-           sites_.reserve(places) && pokes_.reserve(places);
+           sites_.reserve(places) && trampoline_pokes_.reserve(places) && site_pokes_.reserve(places) &&
+           branch_pokes_.reserve(places);
 }
 
 namespace {
@@ -80,7 +81,7 @@ bool Update::show(TrampolineRecord& record, void* target, std::size_t element) n
     if (!trampolines_.push_back(planned)) return false;
     if (planned.word == record.current) return true;
     const auto size = static_cast<std::uint8_t>(arch::capabilities().word_bytes);
-    if (pokes_.push_back({Address::of(record.code), record.current, planned.word, element, size, true})) return true;
+    if (trampoline_pokes_.push_back({Address::of(record.code), record.current, planned.word, element, size, true})) return true;
     trampolines_.truncate(trampolines_.size() - 1);  // a record must not claim a word that is not going to be written
     return false;
 }
@@ -93,7 +94,7 @@ bool Update::show(CallSite& site, Address target, Address trampoline, std::size_
     if (!distance) distance = arch::encode_reference(site.field, trampoline);  // out of reach of the target
     if (!distance || *distance == site.current) return true;
     if (!sites_.push_back({&site, *distance})) return false;
-    if (pokes_.push_back({site.field, site.current, *distance, element, sizeof *distance})) return true;
+    if (site_pokes_.push_back({site.field, site.current, *distance, element, sizeof *distance})) return true;
     sites_.truncate(sites_.size() - 1);
     return false;
 }
@@ -108,7 +109,7 @@ bool Update::show(BranchRecord& record, bool enabled, std::size_t element) noexc
     std::uint64_t bytes = 0;
     std::memcpy(&bytes, code->bytes.data(), code->size);
     if (!branches_.push_back({&record, bytes})) return false;
-    if (bytes == record.current || pokes_.push_back({site, record.current, bytes, element, code->size})) return true;
+    if (bytes == record.current || branch_pokes_.push_back({site, record.current, bytes, element, code->size})) return true;
     branches_.truncate(branches_.size() - 1);
     return false;
 }
@@ -148,12 +149,14 @@ void Update::exchange() noexcept {
 }
 
 Result<void> Update::apply(Between between) noexcept {
-    if (auto intact = TextPoke::verify(pokes_); !intact) return intact;
+    for (const auto* pokes : {&trampoline_pokes_, &site_pokes_, &branch_pokes_})
+        if (auto intact = TextPoke::verify(*pokes); !intact) return intact;
     exchange();
-    if (pokes_.empty()) {
+    if (trampoline_pokes_.empty() && site_pokes_.empty() && branch_pokes_.empty()) {
         // (G) who comes after the update returned loads the new value: the store is out of this core's buffer.
         __sync_synchronize();
-    } else if (auto written = TextPoke(*backend().writing).commit(pokes_, between); !written) {
+    } else if (auto written = TextPoke(*backend().writing).commit({trampoline_pokes_, site_pokes_, branch_pokes_}, between);
+               !written) {
         exchange();
         return written;
     }

@@ -82,7 +82,7 @@ private:
     Scratch<Shown> trampolines_;
     Scratch<ShownBranch> branches_;
     Scratch<ShownSite> sites_;
-    Scratch<Poke> pokes_;
+    Scratch<Poke> trampoline_pokes_, site_pokes_, branch_pokes_;
     bool lead_sites_ = false;
 };
 

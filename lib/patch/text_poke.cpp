@@ -95,20 +95,28 @@ void TextPoke::undo(std::span<Poke> written, Between between) noexcept {
     for (Poke& poke : written) std::swap(poke.expected, poke.replacement);
 }
 
-Result<void> TextPoke::commit(std::span<Poke> batch, Between between) noexcept {
+Result<void> TextPoke::commit(std::span<Poke> batch, Between between) noexcept { return commit({batch}, between); }
+
+Result<void> TextPoke::commit(std::initializer_list<std::span<Poke>> parts, Between between) noexcept {
     constexpr auto comes_before = [](const Poke& a, const Poke& b) {
         const bool a_across = lies_across_words(a), b_across = lies_across_words(b);
         return a_across != b_across ? a_across : a.at < b.at;
     };
-    if (!std::is_sorted(batch.begin(), batch.end(), comes_before)) std::sort(batch.begin(), batch.end(), comes_before);
-    std::size_t written = 0;
-    if (auto done = write(batch, between, written); !done) {
-        undo(batch.first(written), between);
-        return done;
+    const auto undo_parts = [&](const std::span<Poke>* end) {
+        for (const auto* part = parts.begin(); part != end; ++part) undo(*part, between);
+    };
+    for (const auto* part = parts.begin(); part != parts.end(); ++part) {
+        if (!std::is_sorted(part->begin(), part->end(), comes_before)) std::sort(part->begin(), part->end(), comes_before);
+        std::size_t written = 0;
+        if (auto done = write(*part, between, written); !done) {
+            undo(part->first(written), between);
+            undo_parts(part);
+            return done;
+        }
     }
     // (F) every core executes a serialising instruction: what it fetches from here on are the new bytes.
     if (const int refused = os::sync_cores(); refused != 0) {
-        undo(batch, between);
+        undo_parts(parts.end());
         return std::unexpected(Error{.code = Errc::sync_failed, .os_error = refused});
     }
     return {};

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
 #include <dynfunc/result.hpp>
@@ -49,6 +50,9 @@ public:
     // where that is allowed. What lies around the bytes of a poke is written as it is at that moment. Errors: of the writer,
     // sync_failed. Then the old bytes stand again.
     Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
+    // A batch in parts, one after the other, all or none: whoever collects pokes of several kinds that ascend by kind spares a
+    // sort. No byte of a word is in two parts.
+    Result<void> commit(std::initializer_list<std::span<Poke>> parts, Between between) noexcept;
 
     // Writes code that no thread can reach yet, and returns when every thread would execute it. `at` is a multiple of 16, so is
     // the size.
