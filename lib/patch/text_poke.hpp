@@ -51,7 +51,7 @@ public:
     // sync_failed. Then the old bytes stand again.
     Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
     // A batch in parts, one after the other, all or none: whoever collects pokes of several kinds that ascend by kind spares a
-    // sort. No byte of a word is in two parts.
+    // sort.
     Result<void> commit(std::initializer_list<std::span<Poke>> parts, Between between) noexcept;
 
     // Writes code that no thread can reach yet, and returns when every thread would execute it. `at` is a multiple of 16, so is
