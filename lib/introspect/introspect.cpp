@@ -6,73 +6,16 @@
 #include <link.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <system_error>
 
 #include "backend.hpp"
 #include "os.hpp"
+#include "reasons.hpp"
 #include "registry.hpp"
 
 namespace dynfunc {
 namespace {
 
 using detail::TrampolineState;
-
-struct StateText {
-    Form form;
-    const char* reason;
-};
-
-StateText describe(TrampolineState state) noexcept {
-    switch (state) {
-        case TrampolineState::unbound:
-            return {Form::pointer, "its key belongs to another copy or version of the library"};
-        case TrampolineState::asks_key:
-            return {Form::pointer, "this process is to write nothing but keys"};
-        case TrampolineState::slot:
-            return {Form::slot, "this process cannot patch code, or is not to"};
-        case TrampolineState::slot_far:
-            return {Form::slot, "the target is out of reach of a direct jump"};
-        case TrampolineState::slot_foreign:
-            return {Form::slot, "foreign bytes stood in the trampoline"};
-        case TrampolineState::slot_refused:
-            return {Form::slot, "the trampoline could not be written when its object was loaded"};
-        case TrampolineState::patched:
-            return {Form::patched, ""};
-    }
-    return {Form::pointer, "unknown"};
-}
-
-constexpr const char* not_to_be_patched = "call sites are not to be patched";
-
-// Why a call site is not patched; empty if it is.
-const char* reason(const CallSite& site, const detail::TrampolineRecord& record) noexcept {
-    const auto* jump = static_cast<const detail::Jump*>(*record.key);
-    const CallSites when = Registry::instance().when_call_sites();
-    const bool are_wanted = when == CallSites::always || (when == CallSites::on_change && jump->changed != 0);
-    switch (site.state) {
-        case CallSiteState::unread:
-            return when == CallSites::never ? not_to_be_patched
-                   : are_wanted ? "it could not be read: there was no memory, or a breakpoint stands in its function"
-                                : "what it calls was never changed, so it was not looked at";
-        case CallSiteState::no_branch:
-            return "it is no branch";
-        case CallSiteState::across:
-            return "one store does not replace its distance";
-        case CallSiteState::refused:
-            return "it could not be written when its object was loaded";
-        case CallSiteState::foreign:
-            return "foreign bytes stood there";
-        case CallSiteState::ready:
-            break;
-    }
-    const auto direct = arch::encode_reference(site.field, Address::of(jump->target));
-    if (direct && *direct == site.current) return "";
-    if (jump->target == jump->null_target) return "its target is null, of which the trampoline returns";
-    if (!direct) return "the target is out of reach of a direct call";
-    // It was confirmed together with another one in its function.
-    return when == CallSites::on_change && !are_wanted ? "what it calls was never changed" : not_to_be_patched;
-}
 
 template <class Visit>
 void for_each_call_site(const detail::Jump& jump, Visit&& visit) {
@@ -110,28 +53,12 @@ FunctionInfo describe(const detail::FunctionKey& key) {
                       .trampolines = {},
                       .call_sites = {}};
     for (auto* record = key.jump.trampolines; record != nullptr; record = record->next) {
-        const StateText text = describe(record->state);
+        const StateText text = text_of(record->state);
         info.trampolines.push_back({Address::of(record->code), text.form, text.reason});
         info.form = std::max(info.form, text.form);
     }
     count(info.call_sites, key.jump);
     return info;
-}
-
-const char* reason(detail::BranchState state) noexcept {
-    switch (state) {
-        case detail::BranchState::unbound:
-            return "its key belongs to another copy or version of the library";
-        case detail::BranchState::tests:
-            return "this process cannot patch code, or is not to";
-        case detail::BranchState::foreign:
-            return "foreign bytes stood at the site";
-        case detail::BranchState::refused:
-            return "the site could not be written when its object was loaded";
-        case detail::BranchState::patched:
-            return "";
-    }
-    return "unknown";
 }
 
 SiteCounts describe(const detail::BranchKey& key) noexcept {
@@ -212,100 +139,11 @@ std::size_t private_pages(const detail::Tables& tables) {
     return static_cast<std::size_t>(std::unique(pages.begin(), pages.end()) - pages.begin());
 }
 
-bool calls_what_was_changed(const detail::Tables& tables) noexcept {
-    for (const auto* record = tables.records; record != tables.records_end; ++record)
-        if (record->object != nullptr && static_cast<const detail::Jump*>(*record->key)->changed != 0) return true;
-    return false;
-}
-
-// Why no call sites were looked for in an object that has no table of them.
-const char* reason(const detail::Tables& tables) noexcept {
-    if (backend().no_call_sites != nullptr) return backend().no_call_sites;
-    const CallSites when = Registry::instance().when_call_sites();
-    if (when == CallSites::never) return not_to_be_patched;
-    const bool are_wanted = when == CallSites::always || calls_what_was_changed(tables);
-    return are_wanted ? "there was no memory to look for them" : "nothing that it calls was ever changed";
-}
-
 bool matches(const std::string& glob, const detail::KeyIdentity& key) noexcept {
     return fnmatch(glob.c_str(), key.name, 0) == 0;
 }
 
 }  // namespace
-
-const char* to_string(CallSites when) noexcept {
-    switch (when) {
-        case CallSites::never:
-            return "never";
-        case CallSites::on_change:
-            return "on change";
-        case CallSites::always:
-            return "always";
-    }
-    return "unknown";
-}
-
-const char* to_string(Delivery delivery) noexcept {
-    switch (delivery) {
-        case Delivery::off:
-            return "off";
-        case Delivery::direct:
-            return "direct";
-        case Delivery::function:
-            return "function";
-        case Delivery::generated:
-            return "generated";
-        case Delivery::iterator:
-            return "iterator";
-    }
-    return "unknown";
-}
-
-const char* to_string(Form form) noexcept {
-    switch (form) {
-        case Form::patched:
-            return "patched";
-        case Form::slot:
-            return "slot";
-        case Form::pointer:
-            return "pointer";
-    }
-    return "unknown";
-}
-
-const char* to_string(TextWriter writer) noexcept {
-    switch (writer) {
-        case TextWriter::none:
-            return "none";
-        case TextWriter::process_memory:
-            return "process_memory";
-        case TextWriter::memory_file:
-            return "memory_file";
-    }
-    return "unknown";
-}
-
-const Capabilities& capabilities() noexcept { return backend().capabilities; }
-
-std::string Capabilities::text() const {
-    std::string text = form == Form::patched ? "patched text, written through "
-                       : form == Form::slot  ? "pointer slots"
-                                             : "the key's pointer";
-    if (writer == TextWriter::process_memory) text += "/proc/self/mem";
-    if (writer == TextWriter::memory_file) text += "a memory file";
-    const char* separator = ": ";
-    for (const Refusal& refusal : refusals) {
-        text += separator;
-        text += refusal.what;
-        if (refusal.os_error != 0) {
-            char number[24];
-            std::snprintf(number, sizeof number, " (errno %d)", refusal.os_error);
-            text += ": " + std::generic_category().message(refusal.os_error) + number;
-        }
-        separator = "; ";
-    }
-    return text;
-}
 
 std::vector<FunctionInfo> functions() {
     std::vector<FunctionInfo> all;

@@ -3,10 +3,10 @@
 import bisect
 import dataclasses
 import re
-import shlex
 import struct
-import subprocess
 import sys
+
+from many_builds import Failed, run
 
 TRAMPOLINE_BYTES = 16
 FIELD_BYTES = 4        # of a distance
@@ -16,21 +16,6 @@ PLANTED = ['planted_gap', 'planted_constant', 'planted_bare', 'planted_immediate
 LEAST_SITES = {PROGRAM: 60, LINKED: 20}
 ONE_SEGMENT = '-Wl,-z,noseparate-code'  # constant data in the executable segment; gold has it so always
 LLD_ONE_SEGMENT = '-Wl,--no-rosegment'
-
-
-class Failed(Exception):
-    pass
-
-
-def run(command, log, **more):
-    log.append(shlex.join(map(str, command)))
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **more)
-    except subprocess.TimeoutExpired:
-        raise Failed('does not end') from None
-    if done.returncode != 0:
-        raise Failed(f'exit status {done.returncode}\n{done.stdout[-4000:]}')
-    return done.stdout
 
 
 @dataclasses.dataclass

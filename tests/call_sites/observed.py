@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 import struct
 
-from expected import FIELD_BYTES, LINKED, PROGRAM, Failed
+from expected import FIELD_BYTES, LINKED, PROGRAM
+from many_builds import Failed
 
 BRANCH_BYTES = 40      # sizeof(BranchRecord)
 SITE_BYTES = 5         # of a branch site

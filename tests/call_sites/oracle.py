@@ -19,21 +19,18 @@ every way to have call sites patched; each time
 Prints a line per build and, for one that fails, the differences and the commands to repeat it. Exit status: 0 all good, 1
 something failed, 77 nothing could be built here, or no call sites can be patched.
 """
-import argparse
-import concurrent.futures
-import dataclasses
 import os
 import pathlib
 import re
 import shlex
-import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 
-sys.dont_write_bytecode = True  # of the two below, which lie in the sources
-from expected import LINKED, LLD_ONE_SEGMENT, ONE_SEGMENT, PROGRAM, Elf, Failed, Oracle, run
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
+from many_builds import (CET, GC, GOLD, LLD, NO_PIE, Build, Failed, Skipped, Toolchains, arguments_of, build_all, parser, run,
+                         to_link)
+
+from expected import LINKED, LLD_ONE_SEGMENT, ONE_SEGMENT, PROGRAM, Elf, Oracle
 from observed import MOMENTS, check_run, check_text, moments_of
 
 SOURCES = pathlib.Path(__file__).resolve().parent / 'program'
@@ -49,12 +46,6 @@ SETTINGS = {
     'DYNFUNC_TEXT_WRITER=memory_file': 'on change',
 }
 CANNOT_PATCH = ['no code is patched in this process', 'made without Zydis']  # reasons why this test has nothing to look at
-
-GC = '-ffunction-sections -fdata-sections -Wl,--gc-sections'
-NO_PIE = '-fno-pie -no-pie'
-CET = '-fcf-protection=full'
-GOLD = '-fuse-ld=gold'
-LLD = '-fuse-ld=lld'
 
 # compiler, how the library is linked, options. Every option stands with each compiler that has it; every pair of what the
 # linker sees (form of the code, link-time optimiser, linker, garbage collection, landing pads) stands somewhere.
@@ -96,24 +87,6 @@ BUILDS = [
 PROGRAM_ONLY = {'-fno-pie', '-no-pie'}  # a shared object is always made with -fPIC
 
 
-class Skipped(Exception):
-    pass
-
-
-@dataclasses.dataclass
-class Build:
-    compiler: str
-    link: str
-    options: str
-    number: int = 0
-
-    def linker(self):
-        return next((option for option in (GOLD, LLD) if option in self.options), '')
-
-    def name(self):
-        return f'{self.compiler} {self.link} {self.options}'
-
-
 def is_for_compiler(option):
     return not option.startswith(('-Wl,', '-fuse')) and option not in ('-shared', '-no-pie')
 
@@ -123,13 +96,7 @@ def link(build, arguments, command, folder, log):
     common = [*command, '-std=c++23', '-Wall', '-Wextra', '-Werror', '-g0']
     common += [f'-I{include}' for include in arguments.include]
     shared_options = [*(option for option in options if option not in PROGRAM_ONLY), '-fPIC', '-shared']
-    shared = arguments.shared_library
-    library = [shared, f'-Wl,-rpath,{shared.parent}']
-    # With the static library the program holds the one copy, and its shared objects find it there.
-    to_objects, to_program = library, library
-    if build.link == 'static':
-        needs = shlex.split(arguments.static_needs)
-        to_objects, to_program = [], ['-Wl,--whole-archive', arguments.static_library, '-Wl,--no-whole-archive', *needs]
+    to_objects, to_program = to_link(arguments, build.link)
     for_linked, for_program = folder / 'for_linked', folder / 'for_program'
     for each in (for_linked, for_program):
         each.mkdir(exist_ok=True)
@@ -176,7 +143,7 @@ def check_all(outputs, oracles, folder):
     return results
 
 
-def make(build, arguments, command, folder, log):
+def run_all(build, command, arguments, folder, log):
     link(build, arguments, command, folder, log)
     oracles = {name: Oracle(folder / name, log) for name in (PROGRAM, LINKED)}
     for oracle in oracles.values():
@@ -187,40 +154,16 @@ def make(build, arguments, command, folder, log):
     return outputs, oracles
 
 
-def works(command, options):
-    """Whether this compiler is there and can link with these options."""
-    if not command or shutil.which(command[0]) is None:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run([*command, *options, '-x', 'c++', '-', '-o', f'{folder}/a'], input='int main() {}', text=True,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def one(build, arguments, commands, linkers, folder):
-    """ok, FAIL or SKIP; a text; the results."""
-    if not commands[build.compiler]:
-        return 'SKIP', f'no {build.compiler} here', None
-    if not linkers[build.compiler, build.linker()]:
-        return 'SKIP', f'{build.compiler} cannot link here with {build.linker()}', None
-    place = folder / f'{build.number:02}'
-    place.mkdir(parents=True, exist_ok=True)
-    log = []
-    try:
-        outputs, oracles = make(build, arguments, shlex.split(commands[build.compiler]), place, log)
-        results = check_all(outputs, oracles, place)
-        text = ' + '.join(str(len(oracle.sites)) for oracle in oracles.values()) + ' sites ('
-        text += ', '.join(f'{sum(oracle.kinds[kind] for oracle in oracles.values())} {kind}' for kind in ('call', 'jmp', 'jcc'))
-        text += ')' + ('' if all(oracle.has_relocations for oracle in oracles.values()) else ' by objdump alone') + ', '
-        text += ' + '.join(str(len(oracle.lookalikes)) for oracle in oracles.values()) + ' rejected'
-        if arguments.self_check:
-            text += '; noticed: ' + self_check(outputs, oracles, place, log)
-    except Skipped as why:
-        return 'SKIP', str(why), None
-    except Failed as failure:
-        return 'FAIL', f'{failure}\nrepeat with:\n' + '\n'.join(f'    {line}' for line in log), None
-    if arguments.keep is None:
-        shutil.rmtree(place)
-    return 'ok', text, results
+def make(build, command, arguments, folder, log):
+    outputs, oracles = run_all(build, command, arguments, folder, log)
+    results = check_all(outputs, oracles, folder)
+    text = ' + '.join(str(len(oracle.sites)) for oracle in oracles.values()) + ' sites ('
+    text += ', '.join(f'{sum(oracle.kinds[kind] for oracle in oracles.values())} {kind}' for kind in ('call', 'jmp', 'jcc'))
+    text += ')' + ('' if all(oracle.has_relocations for oracle in oracles.values()) else ' by objdump alone') + ', '
+    text += ' + '.join(str(len(oracle.lookalikes)) for oracle in oracles.values()) + ' rejected'
+    if arguments.self_check:
+        text += '; noticed: ' + self_check(outputs, oracles, folder, log)
+    return text, results
 
 
 def drop_from_unwind_table(path, symbol):
@@ -299,47 +242,14 @@ def self_check(outputs, oracles, folder, log):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--include', action='append', required=True, type=pathlib.Path)
-    parser.add_argument('--shared-library', required=True, type=pathlib.Path)
-    parser.add_argument('--static-library', type=pathlib.Path)
-    parser.add_argument('--static-needs', default='', help='what else is linked with the static library')
-    parser.add_argument('--gcc', default='g++')
-    parser.add_argument('--clang', default='clang++-19')
-    parser.add_argument('--self-check', action='store_true', help='whether the comparison fails where it must')
-    parser.add_argument('--only', default='', help='only builds whose name contains this')
-    parser.add_argument('--keep', type=pathlib.Path, help='build there and leave everything in place')
-    parser.add_argument('--jobs', type=int, default=max(2, len(os.sched_getaffinity(0))))
-    arguments = parser.parse_args()
-    arguments.shared_library = arguments.shared_library.resolve()
-    if arguments.static_library is not None:
-        arguments.static_library = arguments.static_library.resolve()
-
-    commands = {name: command if works(shlex.split(command), []) else ''
-                for name, command in (('gcc', arguments.gcc), ('clang', arguments.clang))}
-    linkers = {(name, linker): works(shlex.split(command), [linker] if linker else [])
-               for name, command in commands.items() for linker in ('', GOLD, LLD)}
-    builds = [Build(*row, number) for number, row in enumerate(BUILDS)]
-    builds = [build for build in builds if arguments.only in build.name()]
-    builds = [build for build in builds if build.link == 'shared' or arguments.static_library]
+    options = parser(__doc__)
+    options.add_argument('--self-check', action='store_true', help='whether the comparison fails where it must')
+    arguments = arguments_of(options)
+    builds = [Build(*row) for row in BUILDS]
     if arguments.self_check:
+        commands = Toolchains(arguments).commands
         builds = [build for build in builds if commands[build.compiler] and build.options == '-O2'][:1]
-    totals = {'ok': 0, 'FAIL': 0, 'SKIP': 0}
-    same = None
-    with tempfile.TemporaryDirectory(prefix='dynfunc-call-sites-') as temporary, \
-            concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        folder = pathlib.Path(arguments.keep or temporary).resolve()
-        for build, (result, text, results) in zip(
-                builds, pool.map(lambda b: one(b, arguments, commands, linkers, folder), builds)):
-            same = same or results
-            if results is not None and results != same:
-                result, text = 'FAIL', f'{text}; other results than in the builds before: {results}\nexpected {same}'
-            totals[result] += 1
-            print(f'{result:4} {build.name()}: {text}', flush=True)
-    print(f'{totals["ok"]} builds passed, {totals["FAIL"]} failed, {totals["SKIP"]} skipped')
-    if totals['FAIL']:
-        return 1
-    return 0 if totals['ok'] else 77
+    return build_all(builds, arguments, make)
 
 
 if __name__ == '__main__':

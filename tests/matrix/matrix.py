@@ -14,18 +14,17 @@ in each of the three:
 Prints a line per build and, for one that fails, the commands to repeat it. Exit status: 0 all good, 1 something failed, 77
 nothing could be built here.
 """
-import argparse
-import concurrent.futures
 import dataclasses
 import os
 import pathlib
 import re
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
-import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
+from many_builds import CET, GC, GOLD, LLD, NO_PIE, Build, Failed, arguments_of, build_all, parser, run, to_link
 
 SOURCES = pathlib.Path(__file__).resolve().parent / 'program'
 RECORD_BYTES = 72      # sizeof(TrampolineRecord)
@@ -39,12 +38,7 @@ LEAST_SIGNATURES = 28  # trampolines of signatures.cpp
 LEAST_BRANCHES = {'program': 50, 'liblinked.so': 30, 'plugin.so': 40}
 LESSER_FORMS = ['DYNFUNC_BACKEND=slot', 'DYNFUNC_BACKEND=pointer', 'DYNFUNC_TEXT_WRITER=memory_file']
 
-GC = '-ffunction-sections -fdata-sections -Wl,--gc-sections'
 ALL_GC = f'{GC} -Wl,-z,start-stop-gc'  # lld's default; GNU ld otherwise keeps every section of which __start_ is named
-NO_PIE = '-fno-pie -no-pie'
-CET = '-fcf-protection=full'
-GOLD = '-fuse-ld=gold'
-LLD = '-fuse-ld=lld'
 SIGNATURES = 'signatures'
 
 # compiler, how the library is linked, options; SIGNATURES: with signatures.cpp, where the options may change how arguments are
@@ -96,23 +90,9 @@ BUILDS = [
 PROGRAM_ONLY = {'-fno-pie', '-no-pie', '-fPIE', '-pie', '-fPIC'}  # a shared object is always made with -fPIC
 
 
-class Failed(Exception):
-    pass
-
-
 @dataclasses.dataclass
-class Build:
-    compiler: str
-    link: str
-    options: str
-    number: int
-    signatures: bool
-
-    def linker(self):
-        return next((option for option in (GOLD, LLD) if option in self.options), '')
-
-    def name(self):
-        return f'{self.compiler} {self.link} {self.options}'
+class ProgramBuild(Build):
+    signatures: bool = False
 
 
 @dataclasses.dataclass
@@ -125,17 +105,6 @@ class Section:
 
     def holds(self, address):
         return 'A' in self.flags and 'T' not in self.flags and self.address <= address < self.address + self.size
-
-
-def run(command, log, **more):
-    log.append(shlex.join(map(str, command)))
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **more)
-    except subprocess.TimeoutExpired:
-        raise Failed('does not end') from None
-    if done.returncode != 0:
-        raise Failed(f'exit status {done.returncode}\n{done.stdout}')
-    return done.stdout
 
 
 def read_elf(*arguments):
@@ -248,14 +217,7 @@ def make(build, command, arguments, folder, log):
     shared_options = [option for option in options if option not in PROGRAM_ONLY] + ['-fPIC', '-shared']
     common = [*command, '-std=c++23', '-Wall', '-Wextra', '-Werror', '-g0']
     common += [f'-I{include}' for include in arguments.include]
-    shared = arguments.shared_library
-    library = [shared, f'-Wl,-rpath,{shared.parent}']
-    # With the static library the program holds the one copy, and its shared objects find it there.
-    if build.link == 'static':
-        to_objects, to_program = [], ['-Wl,--whole-archive', arguments.static_library, '-Wl,--no-whole-archive',
-                                  *(f'-l{name}' for name in arguments.library)]
-    else:
-        to_objects, to_program = library, library
+    to_objects, to_program = to_link(arguments, build.link)
     linked, plugin, program = folder / 'liblinked.so', folder / 'plugin.so', folder / 'program'
     run([*common, *shared_options, SOURCES / 'linked.cpp', '-o', linked, '-Wl,-soname,liblinked.so', *to_objects], log)
     run([*common, *shared_options, SOURCES / 'plugin.cpp', '-o', plugin, *to_objects], log)
@@ -274,68 +236,14 @@ def make(build, command, arguments, folder, log):
         output = run(['env', setting, program, plugin] if setting else [program, plugin], log, env=environment, timeout=60)
         if output != expected:
             raise Failed(f'{setting} the program printed, instead of\n{expected}this:\n{output}'.lstrip())
-    return trampolines, sites
-
-
-def works(command, options):
-    """Whether this compiler is there and can link with these options."""
-    if shutil.which(command[0]) is None:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run([*command, *options, '-x', 'c++', '-', '-o', f'{folder}/a'], input='int main() {}', text=True,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def one(build, arguments, commands, linkers, folder):
-    if not commands[build.compiler]:
-        return 'SKIP', f'no {build.compiler} here'
-    if not linkers[build.compiler, build.linker()]:
-        return 'SKIP', f'{build.compiler} cannot link here with {build.linker()}'
-    place = folder / f'{build.number:02}'
-    place.mkdir(parents=True, exist_ok=True)
-    log = []
-    try:
-        trampolines, sites = make(build, shlex.split(commands[build.compiler]), arguments, place, log)
-    except Failed as failure:
-        return 'FAIL', f'{failure}\nrepeat with:\n' + '\n'.join(f'    {line}' for line in log)
-    if arguments.keep is None:
-        shutil.rmtree(place)
-    return 'ok', '{} + {} + {} trampolines, {} + {} + {} branch sites'.format(*trampolines, *sites)
+    return '{} + {} + {} trampolines, {} + {} + {} branch sites'.format(*trampolines, *sites), None
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--include', action='append', required=True, type=pathlib.Path)
-    parser.add_argument('--shared-library', required=True, type=pathlib.Path)
-    parser.add_argument('--static-library', required=True, type=pathlib.Path)
-    parser.add_argument('--library', action='append', default=[], help='what the static library needs')
-    parser.add_argument('--gcc', default='g++')
-    parser.add_argument('--clang', default='clang++-19')
-    parser.add_argument('--generic', action='store_true', help='the library was built with -Dbackend=generic: no trampolines')
-    parser.add_argument('--only', default='', help='only builds whose name contains this')
-    parser.add_argument('--keep', type=pathlib.Path, help='build there and leave everything in place')
-    parser.add_argument('--jobs', type=int, default=max(2, len(os.sched_getaffinity(0))))
-    arguments = parser.parse_args()
-    arguments.shared_library = arguments.shared_library.resolve()
-    arguments.static_library = arguments.static_library.resolve()
-
-    commands = {name: command if works(shlex.split(command), []) else ''
-                for name, command in (('gcc', arguments.gcc), ('clang', arguments.clang))}
-    linkers = {(name, linker): bool(command) and works(shlex.split(command), [linker] if linker else [])
-               for name, command in commands.items() for linker in ('', GOLD, LLD)}
-    builds = [Build(*row[:3], number, SIGNATURES in row) for number, row in enumerate(BUILDS)]
-    builds = [build for build in builds if arguments.only in build.name()]
-    totals = {'ok': 0, 'FAIL': 0, 'SKIP': 0}
-    with tempfile.TemporaryDirectory(prefix='dynfunc-matrix-') as temporary, \
-            concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        folder = pathlib.Path(arguments.keep or temporary).resolve()
-        for build, (result, text) in zip(builds, pool.map(lambda b: one(b, arguments, commands, linkers, folder), builds)):
-            totals[result] += 1
-            print(f'{result:4} {build.name()}: {text}', flush=True)
-    print(f'{totals["ok"]} builds passed, {totals["FAIL"]} failed, {totals["SKIP"]} skipped')
-    if totals['FAIL']:
-        return 1
-    return 0 if totals['ok'] else 77
+    options = parser(__doc__)
+    options.add_argument('--generic', action='store_true', help='the library was built for the generic backend: no trampolines')
+    builds = [ProgramBuild(*row[:3], SIGNATURES in row) for row in BUILDS]
+    return build_all(builds, arguments_of(options), make)
 
 
 if __name__ == '__main__':
