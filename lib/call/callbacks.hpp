@@ -70,4 +70,6 @@ struct detail::AttachedCallback : Retired {
     Callback entry() noexcept { return {function, data, counted ? &hits : nullptr, with_data, static_lifetime, this}; }
 };
 
+inline bool is_live(const detail::Callback& callback) noexcept { return callback.function != nullptr; }
+
 }  // namespace dynfunc
