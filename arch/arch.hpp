@@ -123,10 +123,6 @@ bool has_decoder() noexcept;
 // ascend. What follows an unknown instruction is none. Without a decoder none is.
 void confirm_references(AddressRange function, std::span<Reference> ascending) noexcept;
 
-// The size of the aligned block out of which a running core of this machine is known to take all bytes of an instruction as one
-// store left them: word_bytes, or more where that has been shown (docs/decisions/0008-call-sites.md).
-std::size_t fetch_block_bytes() noexcept;
-
 // Cache maintenance after `range` was written, before anybody is told: needed on machines whose instruction fetch does not see
 // stores. `range` is the address at which the code is executed.
 void flush_text(AddressRange range) noexcept;

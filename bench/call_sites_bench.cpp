@@ -99,8 +99,7 @@ void measure_sites(Run& run, const Blocks& blocks, std::uint64_t sites) {
 void add_table(Results& results, const Blocks& blocks) {
     Table table{.bench = "calls",
                 .title = "call sites that are patched",
-                .text = "As introspection counts them. The distance in a patched one lies inside one aligned block of " +
-                        std::to_string(dynfunc::call_site_patching().block_bytes) + " bytes.",
+                .text = "As introspection counts them. The distance in a patched one lies inside one aligned word.",
                 .head = {"case"},
                 .lines = {}};
     for (const std::uint64_t sites : sizes) table.head.push_back(std::to_string(sites) + " sites");

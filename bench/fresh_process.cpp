@@ -139,7 +139,7 @@ int measure_batches() {
 
 std::expected<std::istringstream, std::string> ask(const std::vector<std::string>& environment,
                                                    const std::vector<std::string>& words) {
-    std::vector<std::string> command = {"env", "-u", "DYNFUNC_CALL_SITES", "-u", "DYNFUNC_CALL_SITE_BLOCK"};
+    std::vector<std::string> command = {"env", "-u", "DYNFUNC_CALL_SITES"};
     command.insert(command.end(), environment.begin(), environment.end());
     command.push_back(program_folder() / "dynfunc-bench");
     command.emplace_back(fresh_process_word);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Bench "retarget": what call sites add to a batch. The block out of which no field may reach is chosen before main, so each
-// round starts a process for each.
+// Bench "retarget": what call sites add to a batch. Each round starts a process, in which nothing was changed before.
 #include <cmath>
 #include <dynfunc/capabilities.hpp>
 #include <memory>
@@ -15,7 +14,7 @@ constexpr std::int64_t batch = 1000;
 
 constexpr const char* text =
     "retarget_all() of 1000 functions, time per function. dynfunc: their trampolines. dynfunc-inline: each has one call site, "
-    "side by side, one every 7 bytes; those that lie inside one aligned block of so many bytes are patched too. spread: the "
+    "side by side, one every 7 bytes; those whose distance lies in one aligned word are patched too. spread: the "
     "call sites are 256 bytes apart, so that each takes a write of its own. one: a single function with 1000 call sites side "
     "by "
     "side, time per call site. per-site: dynfunc-inline (or spread) less dynfunc, per call site that is patched. write: what "
@@ -43,15 +42,17 @@ constexpr Shown shown[] = {{"dynfunc", &SiteBatches::trampolines},
                            {"dynfunc-inline-spread", &SiteBatches::spread},
                            {"dynfunc-inline-one", &SiteBatches::one}};
 
-void measure_block(Run& run, int block_bytes) {
+}  // namespace
+
+void bench_site_batches(Run& run) {
     Run own{run.results, run.quick ? std::size_t{5} : std::size_t{15}, run.quick};
     Group group(own, {.bench = "retarget",
-                      .title = "call sites in a batch of 1000, inside blocks of " + std::to_string(block_bytes),
+                      .title = "call sites in a batch of 1000",
                       .text = text,
                       .baseline = "write",
                       .unit = "ns per function"});
-    const Params params = {{"batch", batch}, {"block", block_bytes}};
-    const auto ask = [block_bytes] { return batches_fresh({"DYNFUNC_CALL_SITE_BLOCK=" + std::to_string(block_bytes)}); };
+    const Params params = {{"batch", batch}};
+    const auto ask = [] { return batches_fresh({}); };
     const auto tried = ask();
     if (!tried || tried->dense.patched == 0 || tried->trampolines.patched != 0) {
         group.leave_out("dynfunc-inline", params, !tried ? tried.error() : "call sites are not patched in this process");
@@ -86,13 +87,6 @@ void measure_block(Run& run, int block_bytes) {
     add_per_site("per-site", &SiteBatches::dense);
     add_per_site("per-site-spread", &SiteBatches::spread);
     group.measure();
-}
-
-}  // namespace
-
-void bench_site_batches(Run& run) {
-    measure_block(run, 8);
-    measure_block(run, 16);
 }
 
 }  // namespace bench

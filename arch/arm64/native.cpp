@@ -23,8 +23,6 @@ namespace dynfunc::arch::arm64 {
 // layer above. The compiler's builtin knows the line sizes, and the cores that need no dc or no ic.
 void flush_text(AddressRange range) noexcept { __builtin___clear_cache(range.begin.as<char*>(), range.end.as<char*>()); }
 
-std::size_t fetch_block_bytes() noexcept { return capabilities().word_bytes; }
-
 ProbeCode probe_code() noexcept {
     return ProbeCode{.run = &dynfunc_probe_run,
                      .site = Address::of(&dynfunc_probe_run),

@@ -6,8 +6,6 @@ namespace dynfunc::arch::generic {
 // Nobody has written text.
 void flush_text(AddressRange) noexcept {}
 
-std::size_t fetch_block_bytes() noexcept { return capabilities().word_bytes; }
-
 // Nothing to try: null.
 ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .first = {}, .second = {}}; }
 

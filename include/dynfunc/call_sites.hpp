@@ -9,11 +9,10 @@
 // membarrier.
 //
 // What if a call site is not patched? It calls the trampoline, which is always right. That goes for
-//   - sites whose distance field lies where one store does not replace it while threads run: across a boundary of aligned
-//   blocks
-//     of 8 bytes, or of 32 on CPUs where that has been shown. That is a third or a tenth of the sites that compilers make; with
-//     the options of dynfunc::align_call_sites (CMake), align_cflags_gcc and align_cflags_clang (pkg-config) or
-//     -Dalign_call_sites=true (Meson) it is none, but a fifth of gcc's with blocks of 8 (docs/decisions/0008)
+//   - sites whose distance field lies across a boundary of aligned 8-byte words, so that one store does not replace it while
+//     threads run: a third or more of those that compilers make. With the options of dynfunc::align_call_sites (CMake),
+//     align_cflags_gcc and align_cflags_clang (pkg-config) or -Dalign_call_sites=true (Meson) it is none of clang's, and a
+//     fifth of gcc's (docs/decisions/0008)
 //   - targets more than 2 GiB away, and null targets of functions without a result, of which the trampoline itself returns
 //   - indirect calls through the function's address, and code without an unwind table
 // FunctionInfo::call_sites (introspect.hpp) counts them, with the reasons.
@@ -22,8 +21,7 @@
 // instructions of functions with such calls (0.1 to 0.2 us each), and a private copy of each 4 KiB page in which something is
 // patched; objects() counts those.
 //
-// The environment may say it too, before main: DYNFUNC_CALL_SITES=0 (never), 1 (always); and DYNFUNC_CALL_SITE_BLOCK=8|16|32,
-// the block out of which no field may reach.
+// The environment may say it too, before main: DYNFUNC_CALL_SITES=0 (never), 1 (always).
 #pragma once
 
 #include <cstddef>
@@ -46,8 +44,7 @@ DYNFUNC_EXPORT const char* to_string(CallSites) noexcept;
 // How it is done in this process.
 struct CallSitePatching {
     CallSites when;
-    std::size_t block_bytes;  // a field inside one aligned block of so many bytes is replaced by one store
-    const char* reason;       // why no call site is ever patched, in words; empty if they are
+    const char* reason;  // why no call site is ever patched, in words; empty if they are
 };
 
 // Threads: any.  Blocks: yes, takes the library's text lock. Not from signal handlers.

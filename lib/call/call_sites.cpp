@@ -37,9 +37,10 @@ private:
     std::uint64_t began_;
 };
 
-bool lies_in_one_block(Address field, std::size_t block_bytes) noexcept {
+bool lies_in_one_word(Address field) noexcept {
+    const std::size_t word = arch::capabilities().word_bytes;
     const Address last = field + (arch::capabilities().reference_bytes - 1);
-    return field.value / block_bytes == last.value / block_bytes;
+    return field.value / word == last.value / word;
 }
 
 void forget_numbers(Tables& tables) noexcept {
@@ -115,7 +116,7 @@ bool CallSiteTable::find(Tables& tables) noexcept {
     return complete;
 }
 
-bool CallSiteTable::confirm(TrampolineRecord& record, std::size_t block_bytes) noexcept {
+bool CallSiteTable::confirm(TrampolineRecord& record) noexcept {
     std::uint32_t number = record.first_site;
     while (number != 0 && at(number).state != CallSiteState::unread) number = at(number).next;
     if (number == 0) return true;  // as at every change but the first
@@ -124,7 +125,7 @@ bool CallSiteTable::confirm(TrampolineRecord& record, std::size_t block_bytes) n
     for (; number != 0; number = at(number).next) {
         CallSite& site = at(number);
         if (site.state != CallSiteState::unread || last_read.contains(site.field)) continue;
-        if (!confirm_around(site, block_bytes, last_read)) return false;
+        if (!confirm_around(site, last_read)) return false;
     }
     return true;
 }
@@ -136,7 +137,7 @@ void CallSiteTable::give_up_foreign() noexcept {
 }
 
 // All sites of the function at once: its instructions are read once, however many sites it has.
-bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes, AddressRange& function) noexcept {
+bool CallSiteTable::confirm_around(CallSite& site, AddressRange& function) noexcept {
     function = text_->function_at(site.field);
     if (!function.contains(site.field)) {
         site.state = CallSiteState::no_branch;
@@ -152,9 +153,9 @@ bool CallSiteTable::confirm_around(CallSite& site, std::size_t block_bytes, Addr
         CallSite& each = *first++;
         if (each.state != CallSiteState::unread) continue;
         if (!reference.is_branch && reference.behind_trap) continue;  // tried again at the next change
-        each.state = !reference.is_branch                         ? CallSiteState::no_branch
-                     : lies_in_one_block(each.field, block_bytes) ? CallSiteState::ready
-                                                                  : CallSiteState::across;
+        each.state = !reference.is_branch           ? CallSiteState::no_branch
+                     : lies_in_one_word(each.field) ? CallSiteState::ready
+                                                    : CallSiteState::across;
     }
     return true;
 }
@@ -174,7 +175,7 @@ bool Registry::confirm_sites(TrampolineRecord& record) noexcept {
         places_ += table->size();
         tables.call_sites = table;
     }
-    return CallSiteTable::of(tables)->confirm(record, backend().field_block_bytes);
+    return CallSiteTable::of(tables)->confirm(record);
 }
 
 // Its calls are going to lead elsewhere.
@@ -213,7 +214,7 @@ CallSitePatching Registry::call_sites() noexcept {
     static_cast<void>(backend());
     const Hold hold(*this);
     const char* reason = backend().no_call_sites;
-    return {started_ ? call_sites_ : backend().call_sites, backend().field_block_bytes, reason != nullptr ? reason : ""};
+    return {started_ ? call_sites_ : backend().call_sites, reason != nullptr ? reason : ""};
 }
 
 Result<void> Registry::set_call_sites(CallSites when) noexcept {

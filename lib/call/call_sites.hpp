@@ -39,7 +39,7 @@ public:
     static CallSiteTable* of(const detail::Tables& tables) noexcept { return static_cast<CallSiteTable*>(tables.call_sites); }
 
     // Finds out about the unread sites of a trampoline, and about those around them. False: no memory; then they stay unread.
-    bool confirm(detail::TrampolineRecord& record, std::size_t block_bytes) noexcept;
+    bool confirm(detail::TrampolineRecord& record) noexcept;
 
     CallSite& at(std::uint32_t number) noexcept { return sites_.begin()[number - 1]; }
     std::size_t size() const noexcept { return sites_.size(); }
@@ -57,7 +57,7 @@ public:
 
 private:
     [[nodiscard]] bool find(detail::Tables& tables) noexcept;  // false: no memory
-    bool confirm_around(CallSite& site, std::size_t block_bytes, AddressRange& function) noexcept;
+    bool confirm_around(CallSite& site, AddressRange& function) noexcept;
 
     std::optional<ObjectText> text_;
     Scratch<CallSite> sites_;  // by address

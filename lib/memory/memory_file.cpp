@@ -35,18 +35,11 @@ bool write_all(int file, Address from, std::size_t size) noexcept {
     return true;
 }
 
-// One store; unaligned only on machines that have such stores.
 template <class Word>
 std::size_t store(std::byte* to, const std::byte* from) noexcept {
-    struct [[gnu::packed, gnu::may_alias]] Unaligned {
-        Word word;
-    };
     Word word;
     std::memcpy(&word, from, sizeof word);
-    if (Address::of(to).value % sizeof word == 0)
-        __atomic_store_n(reinterpret_cast<Word*>(to), word, __ATOMIC_RELEASE);
-    else
-        reinterpret_cast<volatile Unaligned*>(to)->word = word;
+    __atomic_store_n(reinterpret_cast<Word*>(to), word, __ATOMIC_RELEASE);
     return sizeof word;
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 
 #include "text_writer.hpp"
 
@@ -43,15 +41,6 @@ Result<void> ProcessMemoryWriting::write(Address at, std::span<const std::byte> 
     if (written == static_cast<ssize_t>(bytes.size())) return {};
     if (written >= 0) errno = EIO;  // inside one page the kernel writes all or nothing
     return std::unexpected(refused(at));
-}
-
-// Since Linux 6.4 the kernel's memcpy() of four bytes is one move, or, where the CPU says that it is fast at short ones, one
-// `rep movsb`. Before, on most CPUs, it was `rep movsb` without that: byte by byte, as far as anybody promises.
-bool ProcessMemoryWriting::stores_fields_at_once() const noexcept {
-    utsname system;
-    int major = 0, minor = 0;
-    if (uname(&system) != 0 || std::sscanf(system.release, "%d.%d", &major, &minor) != 2) return false;
-    return major > 6 || (major == 6 && minor >= 4);
 }
 
 // The inherited descriptor writes to the parent.

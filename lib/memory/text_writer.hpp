@@ -27,13 +27,10 @@ namespace dynfunc {
 class TextWriting {
 public:
     virtual TextWriter kind() const noexcept = 0;
-    // Puts `bytes` at `at`; the range lies in one page. Either both are multiples of the machine's word, and a thread that runs
-    // there meanwhile fetches each word old or new; or it is four bytes across a boundary of words, of which a thread fetches
-    // the old or the new four, if stores_fields_at_once(). Says nothing about when running cores see it: os::sync_cores().
+    // Puts `bytes` at `at`; both are multiples of the machine's word, the range lies in one page. A thread that runs there
+    // meanwhile fetches each word old or new. Says nothing about when running cores see it: os::sync_cores().
     // Errors: text_not_writable, out_of_memory, with errno; then the old bytes stand.
     virtual Result<void> write(Address at, std::span<const std::byte> bytes) noexcept = 0;
-    // Whether four bytes are one store, wherever they lie in a cache line.
-    virtual bool stores_fields_at_once() const noexcept = 0;
     // The pages of `range` are about to be unmapped by someone else.
     virtual void forget(AddressRange range) noexcept = 0;
     // In the only thread of a child process. Afterwards no write reaches the parent's code, and none of the parent's the
@@ -48,7 +45,6 @@ class ProcessMemoryWriting final : public TextWriting {
 public:
     TextWriter kind() const noexcept override { return TextWriter::process_memory; }
     Result<void> write(Address at, std::span<const std::byte> bytes) noexcept override;
-    bool stores_fields_at_once() const noexcept override;
     void forget(AddressRange) noexcept override {}
     Result<void> adopt_in_child() noexcept override;
 
@@ -63,7 +59,6 @@ class MemoryFileWriting final : public TextWriting {
 public:
     TextWriter kind() const noexcept override { return TextWriter::memory_file; }
     Result<void> write(Address at, std::span<const std::byte> bytes) noexcept override;
-    bool stores_fields_at_once() const noexcept override { return true; }
     void forget(AddressRange range) noexcept override;
     Result<void> adopt_in_child() noexcept override;
 

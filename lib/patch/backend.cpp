@@ -95,27 +95,20 @@ private:
     }
     Backend result(Form form, TextWriting* writing) const noexcept {
         const TextWriter kind = writing != nullptr ? writing->kind() : TextWriter::none;
-        Backend found{{form, kind, std::span(refusals_).first(count_)}, writing, CallSites::on_change, nullptr, 0};
+        Backend found{{form, kind, std::span(refusals_).first(count_)}, writing, CallSites::on_change, nullptr};
         decide_on_call_sites(found);
         return found;
     }
     static void decide_on_call_sites(Backend& found) noexcept {
         const char* when = environment("DYNFUNC_CALL_SITES");
-        const char* block = environment("DYNFUNC_CALL_SITE_BLOCK");
         if (is(when, "0")) found.call_sites = CallSites::never;
         if (is(when, "1")) found.call_sites = CallSites::always;
-        found.field_block_bytes = arch::capabilities().word_bytes;
         if (found.writing == nullptr) {
             found.no_call_sites = "no code is patched in this process";
         } else if (arch::capabilities().reference_bytes == 0) {
             found.no_call_sites = "call sites are not looked for on this machine";
         } else if (!arch::has_decoder()) {
             found.no_call_sites = "this build of the library cannot read instructions (it was made without Zydis)";
-        } else if (found.writing->stores_fields_at_once()) {
-            if (is(block, "16") || is(block, "32"))
-                found.field_block_bytes = is(block, "16") ? 16 : 32;
-            else if (!is(block, "8"))
-                found.field_block_bytes = arch::fetch_block_bytes();
         }
     }
 

@@ -11,10 +11,9 @@ namespace dynfunc {
 
 struct Backend {
     Capabilities capabilities;
-    TextWriting* writing;           // null unless capabilities.form is patched
-    CallSites call_sites;           // at the start
-    const char* no_call_sites;      // why none is patched; null if they are
-    std::size_t field_block_bytes;  // inside one aligned block of so many bytes the field of a call site is one store
+    TextWriting* writing;       // null unless capabilities.form is patched
+    CallSites call_sites;       // at the start
+    const char* no_call_sites;  // why none is patched; null if they are
 };
 
 // Threads: any; the first caller tries the forms. Takes no lock that is not its own.

@@ -29,12 +29,10 @@ AddressRange words_of(const Poke& poke) noexcept {
     return {Address{poke.at.value & ~(word - 1)}, Address{(end + word - 1) & ~(word - 1)}};
 }
 
-bool lies_across_words(const Poke& poke) noexcept { return words_of(poke).size() > arch::capabilities().word_bytes; }
-
 bool is_same_page(const Poke& a, const Poke& b) noexcept { return a.at.value / run_limit == b.at.value / run_limit; }
 
 bool may_join(const Poke& low, const Poke& high, Between between) noexcept {
-    if (lies_across_words(low) || lies_across_words(high) || !is_same_page(low, high)) return false;
+    if (!is_same_page(low, high)) return false;
     if (between == Between::anything || low.at.value / line_bytes == high.at.value / line_bytes) return true;
     const std::ptrdiff_t gap = words_of(high).begin - words_of(low).end;
     return gap <= 0 || (low.in_own_text && high.in_own_text && gap <= static_cast<std::ptrdiff_t>(own_gap));
@@ -67,8 +65,7 @@ Result<void> TextPoke::verify(std::span<const Poke> batch) noexcept {
 
 Result<void> TextPoke::write_run(std::span<const Poke> run) noexcept {
     std::array<std::byte, run_limit> bytes;
-    AddressRange range{words_of(run.front()).begin, words_of(run.back()).end};
-    if (lies_across_words(run.front())) range = {run.front().at, run.front().at + run.front().size};
+    const AddressRange range{words_of(run.front()).begin, words_of(run.back()).end};
     std::memcpy(bytes.data(), range.begin.as<const void*>(), range.size());
     for (const Poke& poke : run) std::memcpy(bytes.data() + (poke.at - range.begin), &poke.replacement, poke.size);
     if (auto done = writing_.write(range.begin, std::span(bytes).first(range.size())); !done) {
@@ -79,10 +76,10 @@ Result<void> TextPoke::write_run(std::span<const Poke> run) noexcept {
     return {};
 }
 
-Result<void> TextPoke::write(std::span<const Poke> ordered, Between between, std::size_t& written) noexcept {
-    for (written = 0; written < ordered.size();) {
-        const std::size_t length = run_length(ordered.subspan(written), between);
-        if (auto done = write_run(ordered.subspan(written, length)); !done) return done;
+Result<void> TextPoke::write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept {
+    for (written = 0; written < ascending.size();) {
+        const std::size_t length = run_length(ascending.subspan(written), between);
+        if (auto done = write_run(ascending.subspan(written, length)); !done) return done;
         written += length;
     }
     return {};
@@ -98,15 +95,12 @@ void TextPoke::undo(std::span<Poke> written, Between between) noexcept {
 Result<void> TextPoke::commit(std::span<Poke> batch, Between between) noexcept { return commit({batch}, between); }
 
 Result<void> TextPoke::commit(std::initializer_list<std::span<Poke>> parts, Between between) noexcept {
-    constexpr auto comes_before = [](const Poke& a, const Poke& b) {
-        const bool a_across = lies_across_words(a), b_across = lies_across_words(b);
-        return a_across != b_across ? a_across : a.at < b.at;
-    };
+    constexpr auto ascending = [](const Poke& a, const Poke& b) { return a.at < b.at; };
     const auto undo_parts = [&](const std::span<Poke>* end) {
         for (const auto* part = parts.begin(); part != end; ++part) undo(*part, between);
     };
     for (const auto* part = parts.begin(); part != parts.end(); ++part) {
-        if (!std::is_sorted(part->begin(), part->end(), comes_before)) std::sort(part->begin(), part->end(), comes_before);
+        if (!std::is_sorted(part->begin(), part->end(), ascending)) std::sort(part->begin(), part->end(), ascending);
         std::size_t written = 0;
         if (auto done = write(*part, between, written); !done) {
             undo(part->first(written), between);

@@ -17,8 +17,7 @@
 
 namespace dynfunc {
 
-// Bytes that are to change together: inside one aligned word of arch::Capabilities::word_bytes, or four bytes across a boundary
-// of words that a running core fetches as one store left them (Backend::field_block_bytes). The values are in memory order.
+// Bytes that are to change together, inside one aligned word of arch::Capabilities::word_bytes. The values are in memory order.
 struct Poke {
     Address at;
     std::uint64_t expected, replacement;
@@ -45,10 +44,10 @@ public:
     // Errors: bytes_changed, with the address of the first word that differs. Writes nothing.
     static Result<void> verify(std::span<const Poke> batch) noexcept;
 
-    // Writes a verified batch and returns when every thread executes the new code. First what lies across words, each by
-    // itself; then words in ascending order of address: neighbours in one page in one go, together with what lies between,
-    // where that is allowed. What lies around the bytes of a poke is written as it is at that moment. Errors: of the writer,
-    // sync_failed. Then the old bytes stand again.
+    // Writes a verified batch in ascending order of address and returns when every thread executes the new code. Neighbours in
+    // one page are written in one go, together with what lies between, where that is allowed. What lies around the bytes of a
+    // poke is written as it is at that moment.
+    // Errors: of the writer, sync_failed. Then the old bytes stand again.
     Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
     // A batch in parts, one after the other, all or none: whoever collects pokes of several kinds that ascend by kind spares a
     // sort.
@@ -60,7 +59,7 @@ public:
     Result<void> write_new(Address at, std::span<const std::byte> code) noexcept;
 
 private:
-    Result<void> write(std::span<const Poke> ordered, Between between, std::size_t& written) noexcept;
+    Result<void> write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept;
     Result<void> write_run(std::span<const Poke> run) noexcept;
     void undo(std::span<Poke> written, Between between) noexcept;
 

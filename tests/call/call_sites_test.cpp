@@ -96,10 +96,7 @@ void put(Address at, std::byte byte) {
 #define SKIP_UNLESS_PATCHED() \
     if (!are_patched()) GTEST_SKIP() << call_site_patching().reason
 
-bool lies_in_one_block(Address field) {
-    const std::size_t block = call_site_patching().block_bytes;
-    return field.value / block == (field.value + 3) / block;
-}
+bool lies_in_one_word(Address field) { return field.value / 8 == (field.value + 3) / 8; }
 
 Address trampoline_of(std::string_view name) {
     return Address{find_function(name)->trampolines.at(0).code.value & ~std::uintptr_t{15}};
@@ -109,7 +106,7 @@ Address trampoline_of(std::string_view name) {
 void expect_sites_lead_to(Address target, const char* reason_elsewhere = "one store does not replace its distance") {
     std::size_t patched = 0, left = 0;
     for (const CallSiteInfo& site : call_sites("sites::function")) {
-        if (lies_in_one_block(site.field) && target) {
+        if (lies_in_one_word(site.field) && target) {
             ++patched;
             EXPECT_TRUE(site.patched) << site.reason;
             EXPECT_STREQ(site.reason, "");
@@ -117,7 +114,7 @@ void expect_sites_lead_to(Address target, const char* reason_elsewhere = "one st
         } else {
             ++left;
             EXPECT_FALSE(site.patched);
-            if (lies_in_one_block(site.field)) {
+            if (lies_in_one_word(site.field)) {
                 EXPECT_STREQ(site.reason, reason_elsewhere);
             }
             EXPECT_EQ(arch::reference_target(site.field), trampoline_of("sites::function"));
@@ -140,9 +137,6 @@ TEST_F(CallSite, AProcessThatChangesNothingReadsNothing) {
     EXPECT_STREQ(to_string(at_start.when), std::strcmp(asked_for(), "0") == 0   ? "never"
                                            : std::strcmp(asked_for(), "1") == 0 ? "always"
                                                                                 : "on change");
-    if (const char* block = std::getenv("DYNFUNC_CALL_SITE_BLOCK"); block != nullptr && are_patched()) {
-        EXPECT_EQ(at_start.block_bytes, std::strtoul(block, nullptr, 10));
-    }
     ASSERT_EQ(objects_at_start.size(), DYNFUNC_GENERIC_SITES ? 0u : 1u);
     if (objects_at_start.empty()) return;
     if (at_start.when != CallSites::always) {
@@ -164,7 +158,7 @@ TEST_F(CallSite, OfAFunctionThatIsNeverChangedSaysSoThoughAnotherOneBesideItIsPa
     const auto site = call_sites("sites::calm").at(0);
     EXPECT_FALSE(site.patched);
     EXPECT_STREQ(site.reason,
-                 lies_in_one_block(site.field) ? "what it calls was never changed" : "one store does not replace its distance");
+                 lies_in_one_word(site.field) ? "what it calls was never changed" : "one store does not replace its distance");
 }
 
 // Also where the linker leaves gaps between its segments (the test is linked so as well).
@@ -197,7 +191,7 @@ TEST_F(CallSite, BehindABreakpointIsLookedForAgainAtTheNextChange) {
     EXPECT_EQ(call_stopped(1), 10);
     ASSERT_TRUE(stopped.retarget(&one));
     for (const CallSiteInfo& site : call_sites("sites::stopped"))
-        EXPECT_EQ(site.patched, lies_in_one_block(site.field)) << site.reason;
+        EXPECT_EQ(site.patched, lies_in_one_word(site.field)) << site.reason;
     EXPECT_EQ(objects().at(0).no_call_sites, 0u);
     EXPECT_EQ(call_stopped(1), 7);
 }
@@ -215,7 +209,7 @@ TEST_F(CallSite, OfAFunctionThatIsNeverChangedIsPatchedOnlyWhenAlwaysIsAskedFor)
     const auto info = find_function("sites::untouched");
     ASSERT_EQ(info->call_sites.found, 1u);
     const auto site = call_sites("sites::untouched").at(0);
-    EXPECT_EQ(site.patched, lies_in_one_block(site.field));
+    EXPECT_EQ(site.patched, lies_in_one_word(site.field));
     EXPECT_EQ(call_untouched(1), 4);
 }
 
@@ -306,7 +300,7 @@ TEST_F(CallSite, OfATracepointLeadsToItsOneCallback) {
         const auto info = find_tracepoint("sites::event");
         EXPECT_EQ(info->call_sites.found, 3u) << "the traced one, two in what delivers";
         for (const CallSiteInfo& site : call_sites("sites::event")) {
-            EXPECT_EQ(site.patched, lies_in_one_block(site.field)) << site.reason;
+            EXPECT_EQ(site.patched, lies_in_one_word(site.field)) << site.reason;
             if (site.patched) {
                 EXPECT_EQ(arch::reference_target(site.field), Address::of(&note));
             }

@@ -5,8 +5,7 @@
 //     aligned word      e9 rel32 inside one aligned 8-byte word, one 8-byte store
 //     byte by byte      the five bytes of the same word, each by a store of its own
 //     across a line     one 8-byte store, but the jump lies across a cache line
-//     field in a block  rel32 alone, by a 4-byte store, across the middle of a block of 32 bytes
-//     across blocks     the same store, inside a cache line but across a multiple of 32
+//     field in a word   rel32 alone, by a 4-byte store inside one aligned word: what changes at a call site
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #include <cstring>
 #include <thread>
 
-#include "arch.hpp"
 #include "child.hpp"
 #include "near_copies.hpp"
 #include "surroundings.hpp"
@@ -26,16 +24,14 @@
 namespace dynfunc {
 namespace {
 
-enum class Protocol { aligned_word, byte_by_byte, across_a_line, field_in_a_block, field_across_blocks };
+enum class Protocol { aligned_word, byte_by_byte, across_a_line, field_in_a_word };
 
 std::size_t offset_of(Protocol protocol) {
     switch (protocol) {
         case Protocol::across_a_line:
             return 64 - 2;
-        case Protocol::field_in_a_block:
-            return 64 + 13;  // the field: 14 to 17
-        case Protocol::field_across_blocks:
-            return 64 + 29;  // the field: 30 to 33
+        case Protocol::field_in_a_word:
+            return 64 + 3;  // the field: 4 to 7
         default:
             return 64;
     }
@@ -71,7 +67,7 @@ void store(Protocol protocol, std::byte* to, const std::array<std::byte, 8>& byt
         for (std::size_t i = 0; i < 5; ++i) *reinterpret_cast<volatile std::byte*>(to + i) = bytes[i];
         return;
     }
-    if (protocol == Protocol::field_in_a_block || protocol == Protocol::field_across_blocks) {
+    if (protocol == Protocol::field_in_a_word) {
         std::uint32_t field;
         std::memcpy(&field, bytes.data() + 1, sizeof field);
         asm volatile("movl %1,%0" : "=m"(to[1]) : "r"(field) : "memory");
@@ -112,6 +108,8 @@ using namespace std::chrono_literals;
 
 TEST(TornJump, AnAlignedWordIsNeverTorn) { EXPECT_TRUE(survives(Protocol::aligned_word, 3s)); }
 
+TEST(TornJump, AFieldInsideAWordIsNeverTorn) { EXPECT_TRUE(survives(Protocol::field_in_a_word, 3s)); }
+
 TEST(TornJump, ControlAByteByByteWriteIs) {
     if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports the fault that is waited for";
     EXPECT_FALSE(survives(Protocol::byte_by_byte, 30s));
@@ -120,19 +118,6 @@ TEST(TornJump, ControlAByteByByteWriteIs) {
 TEST(TornJump, ControlAStoreAcrossACacheLineIs) {
     if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports the fault that is waited for";
     EXPECT_FALSE(survives(Protocol::across_a_line, 30s));
-}
-
-// What fetch_block_bytes() claims of this machine.
-TEST(TornJump, AFieldInsideAFetchBlockIsNeverTorn) {
-    if (arch::fetch_block_bytes() < 32) GTEST_SKIP() << "nothing is claimed of more than a word on this CPU";
-    EXPECT_TRUE(survives(Protocol::field_in_a_block, 3s));
-}
-
-// A cache line is not a block that is fetched at once, whatever one reads: this is why sites across blocks are left alone.
-TEST(TornJump, ControlAFieldAcrossBlocksOfACacheLineIs) {
-    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports the fault that is waited for";
-    if (arch::fetch_block_bytes() < 32) GTEST_SKIP() << "seen on AMD, not known of this CPU";
-    EXPECT_FALSE(survives(Protocol::field_across_blocks, 30s));
 }
 
 }  // namespace

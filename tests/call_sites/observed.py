@@ -7,6 +7,8 @@ import struct
 from expected import FIELD_BYTES, LINKED, PROGRAM
 from many_builds import Failed
 
+WORD_BYTES = 8  # inside which one store replaces a distance
+
 BRANCH_BYTES = 40      # sizeof(BranchRecord)
 SITE_BYTES = 5         # of a branch site
 MOMENTS = ['start', 'retargeted', 'null', 'back', 'always', 'never']
@@ -27,7 +29,6 @@ class Site:
 class Moment:
     name: str
     results: str = ''
-    block: int = 0
     reason: str = ''
     bases: dict = dataclasses.field(default_factory=dict)    # by name of the object: the address of its first segment
     objects: dict = dataclasses.field(default_factory=dict)  # by name: begin, text bytes, found, no sites, reason
@@ -48,14 +49,13 @@ def moments_of(output):
             continue
         if word == 'OK':
             break
-        if not moments or word not in ('results', 'base', 'block', 'object', 'function', 'tracepoint', 'site'):
+        if not moments or word not in ('results', 'base', 'how', 'object', 'function', 'tracepoint', 'site'):
             raise Failed(f'the program printed: {line}')
         now = moments[-1]
         if word == 'results':
             now.results = rest
-        elif word == 'block':
-            block, _, now.reason = rest.partition(' ')
-            now.block = int(block, 16)
+        elif word == 'how':
+            now.reason = rest
         elif word == 'base':
             path, base = rest.rsplit(' ', 1)
             now.bases[name_of(path)] = int(base, 16)
@@ -81,7 +81,7 @@ def is_looked_for(when, moment):
 
 def is_to_be_patched(when, now, site, oracle, name):
     """Whether this site must be patched at this moment; None: cannot be said."""
-    if now.name == 'never' or site.field % now.block + FIELD_BYTES > now.block:
+    if now.name == 'never' or site.field % WORD_BYTES + FIELD_BYTES > WORD_BYTES:
         return False
     if when == 'on change' and site.callee == NEVER_CHANGED and now.name != 'always':
         return False
@@ -151,8 +151,6 @@ def check_run(setting, when, moments, oracles, results):
         try:
             if now.results != expected:
                 raise Failed(f'the calls have other results: {now.results}\nexpected {expected}')
-            if 'BLOCK=8' in setting and now.block != 8:
-                raise Failed(f'blocks of {now.block} bytes')
             check_moment(when, now, oracles)
         except Failed as failure:
             raise Failed(f'{setting or "default"}, {now.name}: {failure}') from None

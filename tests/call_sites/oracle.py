@@ -41,8 +41,6 @@ SETTINGS = {
     'DYNFUNC_CALL_SITES=0': 'never',
     'DYNFUNC_CALL_SITES=1': 'always',
     '': 'on change',
-    'DYNFUNC_CALL_SITES=1 DYNFUNC_CALL_SITE_BLOCK=8': 'always',
-    'DYNFUNC_CALL_SITE_BLOCK=16': 'on change',
     'DYNFUNC_TEXT_WRITER=memory_file': 'on change',
 }
 CANNOT_PATCH = ['no code is patched in this process', 'made without Zydis']  # reasons why this test has nothing to look at

@@ -26,7 +26,6 @@ public:
         std::memcpy(at.as<void*>(), bytes.data(), bytes.size());
         return {};
     }
-    bool stores_fields_at_once() const noexcept override { return true; }
     void forget(AddressRange) noexcept override {}
     Result<void> adopt_in_child() noexcept override { return {}; }
 
@@ -119,32 +118,19 @@ TEST_F(TextPokeTest, WhatSharesACacheLineIsWrittenTogether) {
     EXPECT_EQ(text[16], 16u + (7u << 8)) << "the rest of the word is left as it is";
 }
 
-// Two branches side by side: the first one's field ends in the word in which the second one's begins.
-TEST_F(TextPokeTest, WhatLiesAcrossWordsIsWrittenByItselfAndFirst) {
+// Two branches side by side: their bytes share a word.
+TEST_F(TextPokeTest, TwoPokesMayShareAWord) {
     if (arch::capabilities().word_bytes != sizeof text[0]) GTEST_SKIP() << "instructions are words here";
     auto* bytes = reinterpret_cast<std::byte*>(text.data());
-    std::fill_n(bytes, 32, std::byte{0});
-    std::array batch{Poke{Address::of(bytes + 11), 0, 0x44332211, 0, 4}, Poke{Address::of(bytes + 6), 0, 0x88776655, 1, 4},
-                     Poke{Address::of(bytes + 1), 0, 0xccbbaa99, 2, 4}};
+    std::fill_n(bytes, 16, std::byte{0});
+    std::array batch{Poke{Address::of(bytes + 4), 0, 0x44332211, 0, 4}, Poke{Address::of(bytes + 1), 0, 0xbbaa, 1, 2}};
     ASSERT_TRUE(poke_.commit(batch));
-    EXPECT_EQ(writing_.writes, 2);
-    EXPECT_EQ(writing_.sizes.at(0), 4u);
-    EXPECT_EQ(writing_.sizes.at(1), 16u);
-    const std::array<unsigned char, 16> expected{0,    0x99, 0xaa, 0xbb, 0xcc, 0,    0x55, 0x66,
-                                                 0x77, 0x88, 0,    0x11, 0x22, 0x33, 0x44};
-    EXPECT_EQ(std::memcmp(bytes, expected.data(), expected.size()), 0);
-}
-
-TEST_F(TextPokeTest, ARefusalPutsBackWhatLiesAcrossWordsToo) {
-    if (arch::capabilities().word_bytes != sizeof text[0]) GTEST_SKIP() << "instructions are words here";
-    auto* bytes = reinterpret_cast<std::byte*>(text.data());
-    std::array batch{poke(100, 7), Poke{Address::of(bytes + 6), 0x100, 0x88776655, 1, 4}};
-    const auto before = text;
-    ASSERT_EQ(read_bytes(batch[1].at, 4), 0x10000u);
-    batch[1].expected = 0x10000;
-    writing_.refuse_at = 2;
-    ASSERT_FALSE(poke_.commit(batch));
-    EXPECT_EQ(text, before);
+    EXPECT_EQ(writing_.writes, 1);
+    EXPECT_EQ(text[0], 0x44332211'00bbaa00u);
+    std::array first{Poke{Address::of(bytes + 4), 0x44332211, 1, 0, 4}}, second{Poke{Address::of(bytes + 1), 0xbbaa, 2, 1, 2}};
+    writing_.refuse_at = 3;
+    EXPECT_FALSE(poke_.commit({first, second}, Between::own_text));
+    EXPECT_EQ(text[0], 0x44332211'00bbaa00u) << "the other part is put back, too";
 }
 
 TEST_F(TextPokeTest, NoWriteCrossesAPage) {
@@ -173,7 +159,6 @@ TEST_F(TextPokeDeathTest, ARefusalToPutBackAborts) {
             if (++writes < 3) return {};
             return std::unexpected(Error{.code = Errc::text_not_writable});
         }
-        bool stores_fields_at_once() const noexcept override { return true; }
         void forget(AddressRange) noexcept override {}
         Result<void> adopt_in_child() noexcept override { return {}; }
         int writes = 0;

@@ -4,7 +4,7 @@
 //     now MOMENT
 //     results NUMBER...                                  of all calls
 //     base PATH ADDRESS                                  of the first segment, by dl_iterate_phdr(); `-`: the executable
-//     block BYTES REASON                                 of call_site_patching()
+//     how REASON                                         of call_site_patching()
 //     object PATH BEGIN READ FOUND NO_SITES REASON       of objects()
 //     function NAME TARGET FOUND PATCHED LEFT            of functions(); LEFT: sum over the reasons
 //     tracepoint NAME - FOUND PATCHED LEFT               of tracepoints()
@@ -100,7 +100,7 @@ void print(const char* moment) {
     print_results();
     dl_iterate_phdr(&print_base, nullptr);
     const auto how = dynfunc::call_site_patching();
-    std::printf("block %zx %s\n", how.block_bytes, how.reason);
+    std::printf("how %s\n", how.reason);
     for (const auto& object : dynfunc::objects())
         std::printf("object %s %zx %zx %zx %zx %s\n", object.path.empty() ? "-" : object.path.c_str(),
                     object.mapped.begin.value, object.text_bytes, object.call_sites, object.no_call_sites, object.reason);
