@@ -36,8 +36,11 @@ private:
 
 std::vector<Address> find_all(AddressRange text, AddressRange window) {
     std::vector<Address> found;
-    for (Address from = text.begin; const Address field = find_reference(text, from, window); from = field + 1)
+    Address from = text.begin;
+    while (const Address field = find_reference(text, from, window)) {
         found.push_back(field);
+        from = field + 1;
+    }
     return found;
 }
 

@@ -205,7 +205,7 @@ TEST(UpdateAll, RefusesForeignBytesAtASiteAndChangesNothing) {
     ASSERT_TRUE(writing.write(word, before));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::bytes_changed);
-    EXPECT_EQ(refused.error().address, word);
+    EXPECT_EQ(refused.error().address, site);
     EXPECT_EQ(refused.error().element, 1u);
     EXPECT_FALSE(is_a() || is_b() || a.is_enabled() || b.is_enabled());
     EXPECT_EQ(find_static_key("keys::b")->count, 0u);
