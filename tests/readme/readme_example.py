@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Takes the first ```cpp block of the README, compiles it as it stands, and runs it.
 
-    readme_example.py --readme FILE --compiler CMD --include DIR... --library FILE
+    readme_example.py --readme FILE --compiler CMD --include DIR... --library FILE [--needs NAME]...
 
 Exit status: 0 if it compiles without a warning and the program ends well, 1 otherwise.
 """
@@ -29,6 +29,7 @@ def main():
     parser.add_argument('--compiler', required=True)
     parser.add_argument('--include', action='append', default=[])
     parser.add_argument('--library', required=True)
+    parser.add_argument('--needs', action='append', default=[], help='what the library is linked with')
     arguments = parser.parse_args()
 
     if not arguments.readme.is_file():
@@ -47,7 +48,7 @@ def main():
         source.write_text(f'#line {line} "{arguments.readme}"\n{code}', encoding='utf-8')
         command = [*shlex.split(arguments.compiler), '-std=c++23', '-O2', '-Wall', '-Wextra', '-Werror']
         command += [f'-I{include}' for include in arguments.include]
-        command += [source, '-o', program, arguments.library, '-pthread']
+        command += [source, '-o', program, arguments.library, '-pthread', *(f'-l{name}' for name in arguments.needs)]
         built = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
         if built.returncode != 0:
             print(f'{arguments.readme}:{line}: the example does not compile\n{shlex.join(map(str, command))}\n{built.stdout}')
