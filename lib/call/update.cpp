@@ -81,7 +81,7 @@ bool Update::show(TrampolineRecord& record, void* target, std::size_t element) n
     if (!trampolines_.push_back(planned)) return false;
     if (planned.word == record.current) return true;
     const auto size = static_cast<std::uint8_t>(arch::capabilities().word_bytes);
-    if (trampoline_pokes_.push_back({Address::of(record.code), record.current, planned.word, element, size, true})) return true;
+    if (trampoline_pokes_.push_back({Address::of(record.code), record.current, planned.word, element, size})) return true;
     trampolines_.truncate(trampolines_.size() - 1);  // a record must not claim a word that is not going to be written
     return false;
 }

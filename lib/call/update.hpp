@@ -47,7 +47,7 @@ public:
     [[nodiscard]] bool show(detail::BranchRecord& record, bool enabled, std::size_t element) noexcept;
 
     // Errors: bytes_changed, text_not_writable, out_of_memory, sync_failed; then everything is as it was.
-    Result<void> apply(Between between = Between::own_text) noexcept;
+    Result<void> apply(Between between = Between::line) noexcept;
 
     // Leaves its memory alone, which may be half-way through a change.
     void abandon() noexcept;

@@ -14,14 +14,9 @@ namespace {
 
 constexpr std::size_t run_limit = 4096;
 
-// Trampolines lie side by side; far ones are not worth copying what is between.
-constexpr std::size_t own_gap = 512;
-
-// Other text between two pokes is written back as it was read a moment before. A debugger, or a probe of the kernel's, that
-// changes it just then would be undone, so it is not more than what they share a cache line with; but for pages in which so
-// many pokes lie that writing each by itself would take long.
+// In running code, words of one cache line at most: the kernel copies with an instruction that may be interrupted, and a longer
+// copy was seen to leave half a distance behind while it was (docs/decisions/0008-call-sites.md).
 constexpr std::size_t line_bytes = 64;
-constexpr std::size_t many_in_a_page = 8;
 
 AddressRange words_of(const Poke& poke) noexcept {
     const std::size_t word = arch::capabilities().word_bytes;
@@ -29,18 +24,13 @@ AddressRange words_of(const Poke& poke) noexcept {
     return {Address{poke.at.value & ~(word - 1)}, Address{(end + word - 1) & ~(word - 1)}};
 }
 
-bool is_same_page(const Poke& a, const Poke& b) noexcept { return a.at.value / run_limit == b.at.value / run_limit; }
-
 bool may_join(const Poke& low, const Poke& high, Between between) noexcept {
-    if (!is_same_page(low, high)) return false;
-    if (between == Between::anything || low.at.value / line_bytes == high.at.value / line_bytes) return true;
-    const std::ptrdiff_t gap = words_of(high).begin - words_of(low).end;
-    return gap <= 0 || (low.in_own_text && high.in_own_text && gap <= static_cast<std::ptrdiff_t>(own_gap));
+    const std::size_t limit = between == Between::anything ? run_limit : line_bytes;
+    return low.at.value / limit == high.at.value / limit;
 }
 
 // How many pokes of `rest` one write takes.
 std::size_t run_length(std::span<const Poke> rest, Between between) noexcept {
-    if (rest.size() >= many_in_a_page && is_same_page(rest[0], rest[many_in_a_page - 1])) between = Between::anything;
     std::size_t length = 1;
     while (length < rest.size() && may_join(rest[length - 1], rest[length], between)) ++length;
     return length;

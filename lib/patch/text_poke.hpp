@@ -23,14 +23,12 @@ struct Poke {
     std::uint64_t expected, replacement;
     std::size_t element;  // for errors: which element of the caller's batch
     std::uint8_t size;
-    bool in_own_text = false;  // so is what lies between it and a neighbour that is in the library's own text too
 };
 
-// What may be written back as it was read, to write many words in one go.
+// What may be written back as it was read, to write several words in one go.
 enum class Between : std::uint8_t {
-    own_text,  // the library's own text between two words of it; of other text, the rest of a cache line, or of a page in which
-               // many words change
-    anything,  // whatever lies in the same page: in code that nobody patches at this moment, because it is being loaded
+    line,      // what lies in the same cache line
+    anything,  // what lies in the same page: in code that nobody runs at this moment, because it is being loaded
 };
 
 std::uint64_t read_word(Address at) noexcept;
@@ -48,7 +46,7 @@ public:
     // one page are written in one go, together with what lies between, where that is allowed. What lies around the bytes of a
     // poke is written as it is at that moment.
     // Errors: of the writer, sync_failed. Then the old bytes stand again.
-    Result<void> commit(std::span<Poke> batch, Between between = Between::own_text) noexcept;
+    Result<void> commit(std::span<Poke> batch, Between between = Between::line) noexcept;
     // A batch in parts, one after the other, all or none: whoever collects pokes of several kinds that ascend by kind spares a
     // sort.
     Result<void> commit(std::initializer_list<std::span<Poke>> parts, Between between) noexcept;
