@@ -12,10 +12,4 @@ Result<std::uint32_t> encode_reference(Address field, Address) noexcept {
     return std::unexpected(Error{.code = Errc::text_not_writable, .address = field});
 }
 
-bool has_decoder() noexcept { return false; }
-
-void confirm_references(AddressRange, std::span<Reference> ascending) noexcept {
-    for (Reference& reference : ascending) reference.is_branch = reference.behind_trap = false;
-}
-
 }  // namespace dynfunc::arch::DYNFUNC_ARCH

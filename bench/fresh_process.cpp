@@ -168,8 +168,8 @@ std::expected<Start, std::string> start_fresh(const std::vector<std::string>& en
     return std::unexpected("a process of its own said: " + said->str());
 }
 
-std::expected<SiteBatches, std::string> batches_fresh(const std::vector<std::string>& environment) {
-    auto said = ask(environment, {"batches"});
+std::expected<SiteBatches, std::string> batches_fresh() {
+    auto said = ask({}, {"batches"});
     if (!said) return std::unexpected(said.error());
     SiteBatches seen{};
     bool complete = true;

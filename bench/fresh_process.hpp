@@ -37,6 +37,6 @@ struct SiteBatch {
 struct SiteBatches {
     SiteBatch trampolines, dense, spread, one;
 };
-std::expected<SiteBatches, std::string> batches_fresh(const std::vector<std::string>& environment);
+std::expected<SiteBatches, std::string> batches_fresh();
 
 }  // namespace bench

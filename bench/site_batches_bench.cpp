@@ -52,15 +52,14 @@ void bench_site_batches(Run& run) {
                       .baseline = "write",
                       .unit = "ns per function"});
     const Params params = {{"batch", batch}};
-    const auto ask = [] { return batches_fresh({}); };
-    const auto tried = ask();
+    const auto tried = batches_fresh();
     if (!tried || tried->dense.patched == 0 || tried->trampolines.patched != 0) {
         group.leave_out("dynfunc-inline", params, !tried ? tried.error() : "call sites are not patched in this process");
         return;
     }
     const auto round = std::make_shared<Round>();
     group.add({.id = "write", .params = params, .sample = [=] {
-                   const auto seen = ask();
+                   const auto seen = batches_fresh();
                    round->good = seen.has_value();
                    if (seen) round->seen = *seen;
                    return seen ? seen->spread.write : std::nan("");

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The instructions of a function, one after the other. Zydis reads them; only their ends matter, and what the branches are.
-#include "arch.hpp"
-
-#if DYNFUNC_DECODER
-
 #include <Zydis/Zydis.h>
+
+#include "arch.hpp"
 
 namespace dynfunc::arch::x86 {
 namespace {
@@ -46,17 +44,3 @@ void confirm_references(AddressRange function, std::span<Reference> ascending) n
 }
 
 }  // namespace dynfunc::arch::x86
-
-#else
-
-namespace dynfunc::arch::x86 {
-
-bool has_decoder() noexcept { return false; }
-
-void confirm_references(AddressRange, std::span<Reference> ascending) noexcept {
-    for (Reference& reference : ascending) reference.is_branch = reference.behind_trap = false;
-}
-
-}  // namespace dynfunc::arch::x86
-
-#endif

@@ -17,6 +17,7 @@ namespace dynfunc::arch::x86 {
 namespace {
 
 constexpr std::size_t field_bytes = 4;
+constexpr std::size_t block = 64;
 
 // Compilers make one vector instruction of each operation; two on a machine with narrower ones.
 using Lanes = std::uint32_t __attribute__((vector_size(16)));
@@ -30,10 +31,9 @@ std::uint32_t load(Address at) noexcept {
     return value;
 }
 
-// How many blocks of 64 bytes from `at` on hold no field that leads into the window. `offset` + the field's value + its
+// How many blocks from `at` on hold no field that leads into the window. `offset` + the field's value + its
 // distance from `at` is less than `size` (modulo 2^32) if it does; fields start at every byte.
 std::size_t blocks_without(Address at, std::size_t blocks, std::uint32_t offset, std::uint32_t size) noexcept {
-    constexpr std::size_t block = 64;
     const Lanes ramp = {0, field_bytes, 2 * field_bytes, 3 * field_bytes};
     const Flags limit = reinterpret_cast<Flags>(Lanes{} + (size ^ sign));  // signed comparison is what the machine has
     const auto* bytes = at.as<const std::byte*>();
@@ -56,7 +56,7 @@ std::size_t blocks_without(Address at, std::size_t blocks, std::uint32_t offset,
 }  // namespace
 
 Address find_reference(AddressRange text, Address from, AddressRange window) noexcept {
-    constexpr std::size_t block = 64, reads_beyond = field_bytes - 1;
+    constexpr std::size_t reads_beyond = field_bytes - 1;
     constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
     // Of a window this large, and of text this far from it, the low 32 bits do not tell.
     const auto size = static_cast<std::uint32_t>(std::min(window.size(), most));

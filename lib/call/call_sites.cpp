@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <new>
-#include <utility>
 
 #include "backend.hpp"
 #include "registry.hpp"
@@ -47,11 +46,6 @@ void forget_numbers(Tables& tables) noexcept {
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) record->first_site = 0;
 }
 
-bool may_have_sites(const TrampolineRecord& record) noexcept {
-    using enum detail::TrampolineState;
-    return record.object != nullptr && (record.state == slot || record.state == slot_far || record.state == patched);
-}
-
 }  // namespace
 
 CallSiteTable* CallSiteTable::make(Tables& tables) noexcept {
@@ -87,7 +81,7 @@ bool CallSiteTable::find(Tables& tables) noexcept {
     bool complete = true;
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record) {
         record->first_site = 0;
-        if (may_have_sites(*record)) complete = complete && starts.push_back({start_of(*record), record});
+        if (is_patchable(*record)) complete = complete && starts.push_back({start_of(*record), record});
     }
     constexpr auto by_address = [](const Start& a, const Start& b) { return a.at < b.at; };
     if (!std::is_sorted(starts.begin(), starts.end(), by_address)) std::sort(starts.begin(), starts.end(), by_address);
@@ -95,8 +89,7 @@ bool CallSiteTable::find(Tables& tables) noexcept {
 
     if (complete && !starts.empty()) {
         // Trampolines may jump to trampolines, and chains call them; both are written as what they are.
-        constexpr std::ptrdiff_t trampoline_bytes = 16;
-        const AddressRange left_out[] = {{trampolines.begin()[0], trampolines.end()[-1] + trampoline_bytes},
+        const AddressRange left_out[] = {{trampolines.begin()[0], trampolines.end()[-1] + std::ptrdiff_t{trampoline_bytes}},
                                          {Address::of(tables.chains), Address::of(tables.chains_end)}};
         text_->find(trampolines, left_out, [&](Address field) {
             const Start key{arch::reference_target(field), nullptr};
@@ -160,9 +153,14 @@ bool CallSiteTable::confirm_around(CallSite& site, AddressRange& function) noexc
     return true;
 }
 
+void Registry::change_call_sites(CallSites when) noexcept {
+    call_sites_ = when;
+    update_.lead_sites(when != CallSites::never);
+}
+
 // The sites of one trampoline are found and confirmed. False: there was no memory, so they stay with the trampoline.
 bool Registry::confirm_sites(TrampolineRecord& record) noexcept {
-    if (backend().no_call_sites != nullptr || !may_have_sites(record)) return true;
+    if (backend().no_call_sites != nullptr || !is_patchable(record)) return true;
     Tables& tables = *record.object;
     if (tables.call_sites == nullptr) {
         CallSiteTable* table = CallSiteTable::make(tables);
@@ -188,11 +186,9 @@ void Registry::prepare_sites(Jump& jump) noexcept {
 
 // False: there was no memory for some.
 bool Registry::confirm_wanted_sites(Tables& tables) noexcept {
-    if (call_sites_ == CallSites::never) return true;
     bool complete = true;
     for (TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
-        if (may_have_sites(*record) &&
-            (call_sites_ == CallSites::always || static_cast<const Jump*>(*record->key)->changed != 0))
+        if (is_patchable(*record) && wants_sites(*static_cast<const Jump*>(*record->key)))
             complete = confirm_sites(*record) && complete;
     return complete;
 }
@@ -221,14 +217,14 @@ Result<void> Registry::set_call_sites(CallSites when) noexcept {
     static_cast<void>(backend());
     const Hold hold(*this);
     start();
-    const CallSites before = std::exchange(call_sites_, when);
-    update_.lead_sites(when != CallSites::never);
+    const CallSites before = call_sites_;
+    change_call_sites(when);
     update_.begin();
     bool complete = true;
     for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
         complete = confirm_wanted_sites(*tables) && complete;
         for (TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
-            if (!may_have_sites(*record)) continue;
+            if (!is_patchable(*record)) continue;
             const auto& jump = *static_cast<const Jump*>(*record->key);
             // Such sites may be known, as neighbours of others, or from a time of `always`, which left them as they are.
             if (when == CallSites::on_change && jump.changed == 0) continue;
@@ -240,10 +236,7 @@ Result<void> Registry::set_call_sites(CallSites when) noexcept {
         done = std::unexpected(Error{.code = Errc::out_of_memory});
     else
         done = update_.apply();
-    if (!done) {
-        call_sites_ = before;
-        update_.lead_sites(before != CallSites::never);
-    }
+    if (!done) change_call_sites(before);
     return done;
 }
 

@@ -75,10 +75,19 @@ void for_each_site(const detail::TrampolineRecord& record, Visit&& visit) {
     for (std::uint32_t number = record.first_site; number != 0; number = table->at(number).next) visit(table->at(number));
 }
 
-// What call sites lead to as linked. (site_<machine>.hpp aligns trampolines so.)
+// Size and alignment. (site_<machine>.hpp lays trampolines out so.)
+inline constexpr std::uintptr_t trampoline_bytes = 16;
+
+// What call sites lead to as linked.
 inline Address start_of(const detail::TrampolineRecord& record) noexcept {
-    constexpr std::uintptr_t alignment = 16;
-    return Address{reinterpret_cast<std::uintptr_t>(record.code) & ~(alignment - 1)};
+    return Address{reinterpret_cast<std::uintptr_t>(record.code) & ~(trampoline_bytes - 1)};
+}
+
+// Whether a trampoline is bound and holds what the library expects, so that it and its call sites may be patched in a process
+// that patches.
+inline bool is_patchable(const detail::TrampolineRecord& record) noexcept {
+    using enum detail::TrampolineState;
+    return record.state == slot || record.state == slot_far || record.state == patched;
 }
 
 }  // namespace dynfunc

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
-#include <cstring>
 #include <new>
 
 #include "backend.hpp"
@@ -40,9 +39,7 @@ bool is_empty_entry(const TrampolineRecord& record) noexcept { return record.cod
 bool is_empty_entry(const BranchRecord& record) noexcept { return record.site == 0; }
 
 std::uint64_t read_site(const BranchRecord& record) noexcept {
-    std::uint64_t bytes = 0;
-    std::memcpy(&bytes, site_of(record).as<const void*>(), arch::capabilities().site_bytes);
-    return bytes;
+    return read_bytes(site_of(record), arch::capabilities().site_bytes);
 }
 
 }  // namespace
@@ -66,8 +63,7 @@ Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
 void Registry::start() noexcept {
     if (started_) return;
     started_ = true;
-    call_sites_ = backend().call_sites;
-    update_.lead_sites(call_sites_ != CallSites::never);
+    change_call_sites(backend().call_sites);
     fork_watch_.arm();
     pthread_atfork(
         [] {

@@ -60,6 +60,10 @@ public:
     CallSitePatching call_sites() noexcept;
     // Under the lock, as in what visits below.
     CallSites when_call_sites() const noexcept { return call_sites_; }
+    // Whether the calls of such a key are to be patched.
+    bool wants_sites(const detail::Jump& jump) const noexcept {
+        return call_sites_ == CallSites::always || (call_sites_ == CallSites::on_change && jump.changed != 0);
+    }
     // Fills `attached`, of the same size.
     Result<void> attach(std::span<Attachment> batch, Subscription* attached) noexcept;
     // No new event reaches it. Never out_of_memory.
@@ -149,6 +153,7 @@ private:
     void rebuild_caches() noexcept;
 
     // call_sites.cpp: which calls are patched themselves
+    void change_call_sites(CallSites when) noexcept;
     bool confirm_sites(detail::TrampolineRecord& record) noexcept;
     void prepare_sites(detail::Jump& jump) noexcept;
     bool confirm_wanted_sites(detail::Tables& tables) noexcept;

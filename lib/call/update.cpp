@@ -44,11 +44,7 @@ bool Update::reserve(std::size_t places) noexcept {
 
 namespace {
 
-bool may_patch(const TrampolineRecord& record) noexcept {
-    return backend().writing != nullptr &&
-           (record.state == TrampolineState::slot || record.state == TrampolineState::slot_far ||
-            record.state == TrampolineState::patched);
-}
+bool may_patch(const TrampolineRecord& record) noexcept { return backend().writing != nullptr && is_patchable(record); }
 
 // Otherwise the null target is jumped to, as any other: it returns by itself.
 bool returns_at_once(const TrampolineRecord& record, const void* target) noexcept {

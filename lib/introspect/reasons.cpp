@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "reasons.hpp"
 
+#include <algorithm>
+
 #include "backend.hpp"
 #include "registry.hpp"
 
@@ -12,10 +14,10 @@ namespace {
 
 constexpr const char* not_to_be_patched = "call sites are not to be patched";
 
-bool calls_what_was_changed(const detail::Tables& tables) noexcept {
-    for (const auto* record = tables.records; record != tables.records_end; ++record)
-        if (record->object != nullptr && static_cast<const detail::Jump*>(*record->key)->changed != 0) return true;
-    return false;
+bool are_sites_wanted(const detail::Tables& tables) noexcept {
+    return std::any_of(tables.records, tables.records_end, [](const detail::TrampolineRecord& record) {
+        return record.object != nullptr && Registry::instance().wants_sites(*static_cast<const detail::Jump*>(*record.key));
+    });
 }
 
 }  // namespace
@@ -59,7 +61,7 @@ const char* reason(detail::BranchState state) noexcept {
 const char* reason(const CallSite& site, const detail::TrampolineRecord& record) noexcept {
     const auto* jump = static_cast<const detail::Jump*>(*record.key);
     const CallSites when = Registry::instance().when_call_sites();
-    const bool are_wanted = when == CallSites::always || (when == CallSites::on_change && jump->changed != 0);
+    const bool are_wanted = Registry::instance().wants_sites(*jump);
     switch (site.state) {
         case CallSiteState::unread:
             return when == CallSites::never ? not_to_be_patched
@@ -86,10 +88,8 @@ const char* reason(const CallSite& site, const detail::TrampolineRecord& record)
 
 const char* reason(const detail::Tables& tables) noexcept {
     if (backend().no_call_sites != nullptr) return backend().no_call_sites;
-    const CallSites when = Registry::instance().when_call_sites();
-    if (when == CallSites::never) return not_to_be_patched;
-    const bool are_wanted = when == CallSites::always || calls_what_was_changed(tables);
-    return are_wanted ? "there was no memory to look for them" : "nothing that it calls was ever changed";
+    if (Registry::instance().when_call_sites() == CallSites::never) return not_to_be_patched;
+    return are_sites_wanted(tables) ? "there was no memory to look for them" : "nothing that it calls was ever changed";
 }
 
 }  // namespace dynfunc
