@@ -19,18 +19,21 @@
 namespace dynfunc {
 
 enum class Errc : std::uint8_t {
-    out_of_reach,        // the instruction cannot encode a branch that far
-    bytes_changed,       // foreign bytes stand where our instruction should be (a debugger's breakpoint, another patcher)
-    no_null_target,      // a null target needs a result that can be value-initialised
-    foreign_key,         // the function, key or tracepoint belongs to another copy or version of this library, or to none
-    empty_batch,         // a batch without elements
-    duplicate_in_batch,  // the same function, key or tracepoint twice in one batch
-    count_out_of_range,  // more decrements than increments, or too many increments
-    already_attached,    // the same function with the same data is attached to the tracepoint already
-    no_callback,         // the callback is null
-    out_of_memory,       // no memory, or no room for another mapping
-    text_not_writable,   // the system refuses every way to write this code
-    sync_failed,         // the system refuses to make running cores see new code
+    out_of_reach,           // the instruction cannot encode a branch that far
+    bytes_changed,          // foreign bytes stand where our instruction should be (a debugger's breakpoint, another patcher)
+    no_null_target,         // a null target needs a result that can be value-initialised
+    foreign_key,            // the function, key or tracepoint belongs to another copy or version of this library, or to none
+    empty_batch,            // a batch without elements
+    duplicate_in_batch,     // the same function, key or tracepoint twice in one batch
+    count_out_of_range,     // more decrements than increments, or too many increments
+    already_attached,       // the same function with the same data is attached to the tracepoint already
+    no_callback,            // the callback is null
+    out_of_memory,          // no memory, or no room for another mapping
+    text_not_writable,      // the system refuses every way to write this code
+    sync_failed,            // the system refuses to make running cores see new code
+    capacity_out_of_range,  // a pool of no objects, or of too many
+    bad_alignment,          // no power of two, or less than the type needs
+    no_sequences,           // restartable sequences were asked for and are not to be had
 };
 
 struct Error {

@@ -10,9 +10,9 @@
 namespace dynfunc::os {
 namespace {
 
-int membarrier(int command) noexcept {
+int membarrier(int command, unsigned flags = 0, int cpu = 0) noexcept {
     const int saved = errno;
-    const int result = syscall(SYS_membarrier, command, 0, 0) < 0 ? errno : 0;
+    const int result = syscall(SYS_membarrier, command, flags, cpu) < 0 ? errno : 0;
     errno = saved;
     return result;
 }
@@ -23,6 +23,11 @@ int register_sync_memory() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_
 int register_sync_cores() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE); }
 int sync_memory() noexcept { return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
 int sync_cores() noexcept { return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE); }
+int register_sync_sequences() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ); }
+int sync_sequences(int cpu) noexcept {
+    if (cpu == every_cpu) return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_FLAG_CPU, cpu);
+}
 
 std::size_t page_size() noexcept {
     static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

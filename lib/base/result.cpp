@@ -33,6 +33,12 @@ const char* cause(Errc code) noexcept {
             return "the system refuses to let this code be written";
         case Errc::sync_failed:
             return "the system refuses to synchronise running cores with changed code";
+        case Errc::capacity_out_of_range:
+            return "the pool's capacity is zero, more than 16777214, or more bytes than there are addresses";
+        case Errc::bad_alignment:
+            return "the alignment is no power of two, or less than the type needs";
+        case Errc::no_sequences:
+            return "restartable sequences are not to be had in this process";
     }
     return "unknown error";
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Picks the inline call and branch sites of the machine. The only place that asks which machine this is.
+// Picks the inline call and branch sites of the machine.
 //
 // Each site header defines, for `template <class Place, class Sig> struct Site`:
 //     call_address()  what a call site calls: a constant (the trampoline), or the key's pointer of this moment
@@ -10,22 +10,7 @@
 // .Ldynfunc_site%=. Without it, branches load the key and test it.
 #pragma once
 
-#include <dynfunc/detail/config.hpp>
-
-// How assembly is given the address of a hidden symbol: arm64's "i" refuses symbols in position-independent code.
-#if defined(__aarch64__)
-#define DYNFUNC_DETAIL_SYMBOL "S"
-#else
-#define DYNFUNC_DETAIL_SYMBOL "i"
-#endif
-
-// The unwind rules of generated code, which has set up its frame pointer wherever it calls. Not defined: there is none.
-#if DYNFUNC_GENERIC_SITES
-#elif defined(__x86_64__)
-#define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa rbp,16\n.cfi_offset rbp,-16\n"
-#elif defined(__aarch64__)
-#define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
-#endif
+#include <dynfunc/detail/machine.hpp>
 
 #include <dynfunc/detail/name.hpp>
 #include <dynfunc/detail/registrar.hpp>
@@ -83,14 +68,6 @@ struct DYNFUNC_HIDDEN KeyWord {
     " .zero %c2-24\n"                                             \
     ".popsection\n"
 
-#if DYNFUNC_GENERIC_SITES
-#include <dynfunc/detail/site_generic.hpp>
-#elif defined(__x86_64__)
-#include <dynfunc/detail/site_x86.hpp>
-#elif defined(__aarch64__)
-#include <dynfunc/detail/site_arm64.hpp>
-#else
-#include <dynfunc/detail/site_generic.hpp>
-#endif
+#include DYNFUNC_DETAIL_OF_MACHINE(site)
 
 #undef DYNFUNC_DETAIL_SLOT_AND_RECORD

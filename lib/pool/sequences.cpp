@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+#include "sequences.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "fork_watch.hpp"
+#include "os.hpp"
+
+// glibc 2.35 and newer register an area for each thread. Weak: an older one has neither.
+extern "C" {
+[[gnu::weak]] extern const std::ptrdiff_t __rseq_offset;
+[[gnu::weak]] extern const unsigned int __rseq_size;
+}
+
+namespace dynfunc {
+namespace {
+
+constinit std::atomic<std::uint64_t> generation{0};
+constinit ForkWatch fork_watch{};
+
+void begin_generation() noexcept {
+    generation.fetch_add(1, std::memory_order_relaxed);
+    // Inherited by some kernels and not by others; a refusal shows when it is first needed.
+    if (sequence_support().refusal == nullptr) os::register_sync_sequences();
+    fork_watch.arm();
+}
+
+[[gnu::constructor(102)]] void watch_forks() noexcept {
+    fork_watch.arm();
+    pthread_atfork(nullptr, nullptr, begin_generation);
+}
+
+SequenceSupport find_support() noexcept {
+    if (detail::Restartable::thread_pointer() == nullptr) return {0, "there are none for this machine, or in this build", 0};
+    if (&__rseq_size == nullptr) return {0, "the C library registers none (glibc before 2.35?)", 0};
+    if (__rseq_size == 0)
+        return {0, "the C library has registered none (kernel, emulator or the tunable glibc.pthread.rseq)", 0};
+    cpu_area = __rseq_offset;
+    counting_area = __rseq_offset;
+    if (const int error = os::register_sync_sequences(); error != 0)
+        return {__rseq_offset, "membarrier(PRIVATE_EXPEDITED_RSEQ) is refused", error};
+    return {__rseq_offset, nullptr, 0};
+}
+
+}  // namespace
+
+[[gnu::tls_model("initial-exec")]] thread_local constinit CpuGuess cpu_guess;
+
+constinit std::ptrdiff_t cpu_area = 0, counting_area = 0;
+
+const SequenceSupport& sequence_support() noexcept {
+    static const SequenceSupport support = find_support();
+    return support;
+}
+
+void CpuGuess::ask() noexcept {
+    const int saved = errno;
+    const int now = sched_getcpu();
+    errno = saved;
+    cpu = now < 0 ? 0 : static_cast<unsigned>(now);
+}
+
+int interrupt_sequences(unsigned cpu) noexcept {
+    int error = os::sync_sequences(static_cast<int>(cpu));
+    // A raw clone's child may not have inherited the registration.
+    if (error == EPERM && os::register_sync_sequences() == 0) error = os::sync_sequences(static_cast<int>(cpu));
+    return error;
+}
+
+int interrupt_all_sequences() noexcept {
+    int error = os::sync_sequences(os::every_cpu);
+    if (error == EPERM && os::register_sync_sequences() == 0) error = os::sync_sequences(os::every_cpu);
+    return error;
+}
+
+std::uint64_t process_generation() noexcept { return generation.load(std::memory_order_relaxed); }
+
+bool is_new_process() noexcept {
+    if (!fork_watch.is_new_process()) return false;
+    begin_generation();
+    return true;
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Whether this process may use restartable sequences, and how another CPU's are interrupted.
+#pragma once
+
+#include <dynfunc/object_pool.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dynfunc {
+
+// From the thread pointer to struct rseq, in which the kernel writes the thread's CPU; 0: the C library has none, or nobody has
+// asked for sequence_support() yet.
+DYNFUNC_HIDDEN extern std::ptrdiff_t cpu_area;
+// The same where the kernel also watches over sequences in it.
+DYNFUNC_HIDDEN extern std::ptrdiff_t counting_area;
+
+struct SequenceSupport {
+    std::ptrdiff_t area;  // cpu_area
+    const char* refusal;  // why there are none; null: there are
+    int os_error;         // errno of the refusing system call, or 0
+};
+
+// Asked once per process. Threads: any.  Blocks: shortly, the first time.
+const SequenceSupport& sequence_support() noexcept;
+
+// What a thread without sequences last heard about its CPU.
+struct CpuGuess {
+    unsigned cpu = 0, uses = 0;
+
+    static constexpr unsigned uses_of_an_answer = 64;
+    void ask() noexcept;
+};
+DYNFUNC_HIDDEN [[gnu::tls_model("initial-exec")]] extern thread_local constinit CpuGuess cpu_guess;
+
+// The CPU on which this thread was a moment ago: what the kernel last wrote into its area, if there is one; otherwise it is
+// asked for only now and then. Async-signal-safe; keeps errno.
+inline unsigned recent_cpu() noexcept {
+    constexpr std::ptrdiff_t cpu_id = 4;  // in struct rseq
+    const std::ptrdiff_t area = cpu_area;
+    if (area != 0) {
+        const auto cpu = *reinterpret_cast<const volatile std::int32_t*>(detail::Restartable::thread_pointer() + area + cpu_id);
+        if (cpu >= 0) return static_cast<unsigned>(cpu);
+    }
+    if (cpu_guess.uses++ % CpuGuess::uses_of_an_answer == 0) cpu_guess.ask();
+    return cpu_guess.cpu;
+}
+
+// Interrupts every sequence that runs on `cpu`; those that begin afterwards see what the caller wrote before. 0 or errno.
+// Async-signal-safe; keeps errno.
+int interrupt_sequences(unsigned cpu) noexcept;
+int interrupt_all_sequences() noexcept;
+
+// Another number in every child process. Of a child that no fork handler has seen (raw clone) only after is_new_process().
+std::uint64_t process_generation() noexcept;
+// Whether this is a child that no fork handler has seen; if so it is seen now.
+bool is_new_process() noexcept;
+
+}  // namespace dynfunc
