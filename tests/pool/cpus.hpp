@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Pools on machines that are not here: a topology of as many CPUs as wanted, and threads that believe to be on one of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "pool.hpp"
+#include "sequences.hpp"
+#include "topology.hpp"
+
+namespace dynfunc::test {
+
+// CPU c belongs to node c % nodes; `sharers` CPUs of a node share a cache.
+inline Topology interleaved(std::size_t nodes, std::size_t cpus, std::size_t sharers) {
+    const auto narrow = [](std::size_t n) { return static_cast<std::uint16_t>(n); };
+    Topology topology;
+    topology.cpus.resize(cpus);
+    topology.at.resize(cpus);
+    const std::size_t of_node = cpus / nodes;
+    for (std::size_t node = 0; node < nodes; ++node) topology.nodes.push_back(narrow(node));
+    for (std::size_t cpu = 0; cpu < cpus; ++cpu) {
+        const std::size_t node = cpu % nodes, position = node * of_node + cpu / nodes;
+        const std::size_t cache = position / sharers * sharers;
+        topology.cpus[cpu] = {.position = narrow(position),
+                              .cache_begin = narrow(cache),
+                              .cache_end = narrow(cache + sharers),
+                              .node_begin = narrow(node * of_node),
+                              .node_end = narrow((node + 1) * of_node),
+                              .node = narrow(node)};
+        topology.at[position] = narrow(cpu);
+    }
+    return topology;
+}
+
+// What the kernel would tell a thread (struct rseq); it does not know of this one, so that nothing interrupts a sequence.
+struct alignas(32) ToldCpu {
+    std::uint32_t cpu_id_start = 0, cpu_id = 0;
+    std::uint64_t sequence = 0, unused[2] = {};
+};
+[[gnu::tls_model("initial-exec")]] inline thread_local constinit ToldCpu told_cpu;
+
+// The calling thread's next operation on a pool that believes it is on this CPU.
+inline void be_on(unsigned cpu) {
+    told_cpu.cpu_id_start = told_cpu.cpu_id = cpu;
+    cpu_guess = {.cpu = cpu, .uses = 1};  // where a build has no sequences at all
+}
+inline std::ptrdiff_t told_area() {
+    std::byte* const pointer = detail::Restartable::thread_pointer();
+    return pointer == nullptr ? 0 : reinterpret_cast<std::byte*>(&told_cpu) - pointer;
+}
+
+// As long as this lives, all threads believe be_on().
+class ToldCpus {
+public:
+    ToldCpus() {
+        static_cast<void>(sequence_support());  // which finds out what is true
+        cpu_area_ = std::exchange(cpu_area, told_area());
+        counting_area_ = std::exchange(counting_area, 0);
+    }
+    ~ToldCpus() {
+        cpu_area = cpu_area_;
+        counting_area = counting_area_;
+    }
+    ToldCpus(const ToldCpus&) = delete;
+
+private:
+    std::ptrdiff_t cpu_area_, counting_area_;
+};
+
+inline detail::PoolPlan plan_of(std::size_t capacity, PoolBackEnd back_end) {
+    return {.capacity = capacity,
+            .object_bytes = 64,
+            .alignment = 64,
+            .back_end = back_end,
+            .huge_pages = false,
+            .checks = PoolChecks::off,
+            .memory = nullptr,
+            .allocate = nullptr,
+            .deallocate = nullptr,
+            .context = nullptr,
+            .construct = nullptr,
+            .destroy = nullptr};
+}
+
+struct LeavePool {
+    void operator()(Pool* pool) const { detail::leave_pool(*pool); }
+};
+using OwnedPool = std::unique_ptr<Pool, LeavePool>;
+
+// Of objects of 64 bytes; its stacks, too, believe be_on().
+inline OwnedPool pool_on(const Topology& topology, std::size_t capacity, PoolBackEnd back_end) {
+    OwnedPool pool(create_pool_on(topology, topology.cpus.size(), plan_of(capacity, back_end)).value());
+    if (pool->has_sequences) pool->area = told_area();
+    return pool;
+}
+
+inline void* pop_on(Pool& pool, unsigned cpu) {
+    be_on(cpu);
+    return detail::pool_pop(pool);
+}
+inline void push_on(Pool& pool, unsigned cpu, void* object) {
+    be_on(cpu);
+    detail::pool_push(pool, object);
+}
+
+}  // namespace dynfunc::test
