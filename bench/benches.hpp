@@ -12,6 +12,7 @@ void bench_text_writers(Run&);
 void bench_tracepoints(Run&);
 void bench_static_keys(Run&);
 void bench_hackbench(Run&);
+void bench_pool(Run&);
 
 struct Bench {
     const char* name;
@@ -29,6 +30,8 @@ inline constexpr Bench all_benches[] = {
     {"tracepoints", "what an event costs with 0 to 8 callbacks, and what attaching does", &bench_tracepoints},
     {"static_keys", "what a switched-off and a switched-on branch cost; toggling 1 to 10,000 sites", &bench_static_keys},
     {"hackbench", "hackbench with all trace events on, in four builds", &bench_hackbench},
+    {"pool", "object pools: pop and push of ours, of 12 others and of malloc, by 1 to 8 threads; --matrix: all that varies",
+     &bench_pool},
 };
 
 // Parts of a bench that have files of their own.

@@ -106,6 +106,13 @@ Target ratio_at_most(double ratio) { return {Target::Kind::ratio_at_most, ratio,
 Target ratio_to_at_most(const std::string& id, double ratio) { return {Target::Kind::ratio_to_at_most, ratio, id}; }
 Target gib_per_s_at_least(double gib) { return {Target::Kind::gib_per_s_at_least, gib, {}}; }
 Target times_faster_than(const std::string& id, double times) { return {Target::Kind::times_faster, times, id}; }
+Target rate_at_least(const std::string& id, double times) { return {Target::Kind::rate_at_least, times, id}; }
+Target rate_of_best_at_least(std::vector<std::string> ids, double times) {
+    return {Target::Kind::rate_of_best_at_least, times, {}, std::move(ids)};
+}
+Target rate_of_earlier_at_least(std::string what, double earlier_ns, double share) {
+    return {Target::Kind::rate_of_earlier_at_least, share, std::move(what), {}, earlier_ns};
+}
 
 Group::Group(Run& run, GroupOptions options) : run_(run), options_(std::move(options)) {
     run_.results.add(GroupText{options_.bench, options_.title, options_.text});
@@ -132,6 +139,12 @@ std::size_t Group::index_of(const std::string& id) const {
         std::abort();
     }
     return found;
+}
+
+bool Group::has(const std::string& id) const { return std::ranges::find(cases_, id, &Case::id) != cases_.end(); }
+
+double Group::median_ns(const std::string& id) const {
+    return has(id) && !ns_.empty() ? median(without_nan(ns_[index_of(id)])) : std::nan("");
 }
 
 std::vector<double> Group::ratios(const std::vector<double>& numerator, const std::vector<double>& denominator) const {
@@ -166,8 +179,28 @@ Verdict Group::judge(const Target& target, std::size_t index) const {
             return {"times_faster", ">= " + limit + "x faster than " + target.against, value, target.limit,
                     value >= target.limit};
         }
+        case Target::Kind::rate_at_least: {
+            const double value = median(ratios(ns_[index_of(target.against)], own));
+            return {"rate_at_least", ">= " + limit + "x " + target.against, value, target.limit, value >= target.limit};
+        }
+        case Target::Kind::rate_of_best_at_least:
+            return judge_against_best(target, index);
+        case Target::Kind::rate_of_earlier_at_least: {
+            const double value = target.earlier_ns / median(without_nan(own));
+            return {"rate_of_earlier_at_least", ">= " + limit + "x " + target.against, value, target.limit,
+                    value >= target.limit};
+        }
     }
     std::abort();
+}
+
+Verdict Group::judge_against_best(const Target& target, std::size_t index) const {
+    std::string best;
+    for (const std::string& id : target.best_of)
+        if (has(id) && (best.empty() || median_ns(id) < median_ns(best))) best = id;
+    const double value = best.empty() ? std::nan("") : median(ratios(ns_[index_of(best)], ns_[index]));
+    return {"rate_of_best_at_least", ">= " + short_number(target.limit) + "x " + best + ", the best peer", value, target.limit,
+            value >= target.limit};
 }
 
 void Group::measure() {
@@ -205,8 +238,11 @@ void Group::measure() {
                 .baseline = options_.baseline,
                 .ratio = {},
                 .verdicts = {},
-                .figures = c.figures ? c.figures() : Params{}};
-        if (const std::vector<double> all = ratios(ns_[i], ns_[baseline]); all.size() >= fewest_rounds) row.ratio = median(all);
+                .figures = c.figures ? c.figures() : Params{},
+                .ratio_of = options_.ratio_of};
+        const bool rates = options_.ratio_of == RatioOf::rates;
+        const std::vector<double> all = ratios(ns_[rates ? baseline : i], ns_[rates ? i : baseline]);
+        if (all.size() >= fewest_rounds) row.ratio = median(all);
         for (const Target& target : c.targets) row.verdicts.push_back(judge(target, i));
         run_.results.add(std::move(row));
     }

@@ -20,7 +20,7 @@ constexpr std::size_t full_rounds = 25, quick_rounds = 7;
 
 struct Options {
     std::vector<const bench::Bench*> benches;
-    bool quick = false;
+    bool quick = false, matrix = false;
     std::string json;
 };
 
@@ -30,9 +30,10 @@ void print_list(std::FILE* out) {
 
 void print_usage(std::FILE* out) {
     std::fputs(
-        "usage: dynfunc-bench [NAME...] [--quick] [--json FILE] [--list] [--help]\n"
+        "usage: dynfunc-bench [NAME...] [--quick] [--matrix] [--json FILE] [--list] [--help]\n"
         "  NAME...        only these benches; without a name all of them\n"
         "  --quick        7 rounds instead of 25\n"
+        "  --matrix       pool: every mode and size with up to twice as many threads as CPUs; minutes\n"
         "  --json FILE    also write the results there\n"
         "  --list         print the benches and stop\n"
         "benches:\n",
@@ -64,6 +65,8 @@ Options parse(int argc, char** argv) {
             std::exit(0);
         } else if (word == "--quick") {
             options.quick = true;
+        } else if (word == "--matrix") {
+            options.matrix = true;
         } else if (word == "--json") {
             if (++i == argc) refuse("--json needs a file name");
             options.json = argv[i];
@@ -75,6 +78,8 @@ Options parse(int argc, char** argv) {
             options.benches.push_back(&find_bench(word));
         }
     }
+    if (options.matrix && (options.benches.size() != 1 || options.benches[0]->run != &bench::bench_pool))
+        refuse("--matrix is for the bench 'pool' alone");
     if (options.benches.empty())
         for (const bench::Bench& bench : bench::all_benches) options.benches.push_back(&bench);
     return options;
@@ -94,7 +99,7 @@ int main(int argc, char** argv) try {
     for (const bench::Param& param : machine) std::cout << "  " << bench::to_string({param}) << '\n';
     bench::pin_to(bench::measuring_cpu());
     bench::Results results;
-    bench::Run run{results, options.quick ? quick_rounds : full_rounds, options.quick};
+    bench::Run run{results, options.quick ? quick_rounds : full_rounds, options.quick, options.matrix};
     for (const bench::Bench* bench : options.benches) {
         bench->run(run);
         results.print_table(bench->name, std::cout);

@@ -10,6 +10,7 @@ from html import escape
 
 sys.dont_write_bytecode = True  # no __pycache__ in the source tree
 import report_plots as plots
+import report_pool
 from report_style import STYLE
 
 # What the plots of a bench show; where nothing is said, time.
@@ -21,6 +22,7 @@ SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads", "callbacks
 HOW_TO_READ = """Every figure comes from one run on the machine above. Each round runs every case once; a ratio is the
 median over the rounds of case ÷ baseline <em>in that round</em>, so compare ratios, and take nanoseconds as this machine's
 alone. <b>median</b> and <b>min</b> are over rounds. Time is CPU time of the measuring thread unless a heading says wall time.
+In <em>pool</em> more is better: there a ratio is that of pairs per second, case ÷ baseline, and time is wall time.
 A row with something to reach says whether it was reached in this run; nothing is left out because it was not."""
 
 
@@ -186,6 +188,9 @@ def series_section(rows, name, as_ratio, text):
 
 
 def bench_section(bench, document):
+    if bench == "pool":
+        tables = [plain_table(table) for table in document["tables"] if table["bench"] == bench]
+        return report_pool.section(document) + "".join(tables)
     as_ratio = bench in RATIO_BENCHES
     parts, said, series_rows, series_text = [], set(), [], ""
     for group in document["groups"]:

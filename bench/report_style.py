@@ -31,6 +31,12 @@ svg text.own { fill: var(--own); font-weight: 600; }
 svg circle.own { fill: var(--own); } svg circle.other { fill: var(--other); }
 svg .stem { stroke-width: 2; opacity: .55; } svg .stem.own { stroke: var(--own); } svg .stem.other { stroke: var(--other); }
 svg .limit { stroke-width: 2.5; } svg .limit.good { stroke: var(--good); } svg .limit.bad { stroke: var(--bad); }
+svg .line.mine, svg .leader.mine { stroke: var(--own); } svg .line.mine { stroke-width: 3.6; } svg text.mine, svg circle.mine { fill: var(--own); }
+svg .line.tagged { stroke-width: 2.4; stroke-dasharray: 9 3; } svg .line.single { stroke-width: 2.4; stroke-dasharray: 3 3; }
+svg .line.base, svg .leader.base { stroke: var(--ink); } svg .line.base { stroke-width: 3.6; } svg text.base, svg circle.base { fill: var(--ink); }
+svg .line.published, svg .leader.published { stroke: var(--other); stroke-dasharray: 7 5; } svg text.published, svg circle.published { fill: var(--other); }
+svg .line.thin { stroke-width: 1.4; opacity: .75; } svg .line.dotted { stroke-dasharray: 2 3; } svg .name.thin { font-weight: 400; }
+.good-text { color: var(--good); } .bad-text { color: var(--bad); } h4 { font-size: 14.5px; margin: 18px 0 2px; }
 svg .line { fill: none; stroke-width: 2.2; } svg .leader { stroke-width: 1; opacity: .7; } svg .name { font-weight: 600; }
 """
 SERIES_STYLE = """svg .line.c{i}, svg .leader.c{i} {{ stroke: var(--c{i}); }}

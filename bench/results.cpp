@@ -43,6 +43,7 @@ Json to_json(const Row& row) {
     json["group"] = row.group;
     json["unit"] = row.unit;
     json["clock"] = row.clock;
+    if (row.ratio_of == RatioOf::rates) json["ratio_of"] = "rates";
     if (!row.form.empty()) json["form"] = row.form;
     if (!row.figures.empty()) json["figures"] = to_json(row.figures);
     if (!row.verdicts.empty()) {
@@ -65,6 +66,11 @@ std::string nanoseconds(double ns) { return number(ns < 100 ? "%.3f" : ns < 1000
 std::string measured_text(const Verdict& verdict) {
     if (verdict.kind == "ns_at_most") return nanoseconds(verdict.value) + " ns";
     return number(verdict.kind == "gib_per_s_at_least" ? "%.3f GiB/s" : "%.3fx", verdict.value);
+}
+
+// "restartable; cpu_percent=98"
+std::string form_and_figures(const Row& row) {
+    return row.form + (row.form.empty() || row.figures.empty() ? "" : "; ") + to_string(row.figures);
 }
 
 using Line = std::vector<std::string>;
@@ -101,19 +107,22 @@ std::string to_string(const Params& params) {
 void Results::print_table(const std::string& bench, std::ostream& out) const {
     for (const GroupText& group : groups_) {
         if (group.bench != bench) continue;
-        std::vector<Line> lines = {
-            {"case", "params", "median ns", "min ns", "ratio", "baseline", "form", "to reach", "reached", "measured"}};
+        std::vector<Line> lines;
         std::string heading;
         for (const Row& row : rows_) {
             if (row.bench != bench || row.group != group.title) continue;
+            const bool rates = row.ratio_of == RatioOf::rates;
+            if (lines.empty())
+                lines.push_back({"case", "params", "median ns", rates ? "M per s" : "min ns", "ratio", "baseline",
+                                 rates ? "form, figures" : "form", "to reach", "reached", "measured"});
             heading = row.unit + ", " + row.clock;
             Line line = {row.id,
                          to_string(row.params),
                          nanoseconds(row.ns),
-                         nanoseconds(row.min),
+                         rates ? number("%.2f", 1e3 / row.ns) : nanoseconds(row.min),
                          row.ratio ? number("%.3f", *row.ratio) : "-",
                          row.baseline,
-                         row.form};
+                         rates ? form_and_figures(row) : row.form};
             for (const Verdict& verdict : row.verdicts) {
                 line.insert(line.end(), {verdict.text, verdict.reached ? "reached" : "NOT REACHED", measured_text(verdict)});
                 lines.push_back(std::exchange(line, Line(7)));  // a line for each thing to reach; the figures on the first only
@@ -123,7 +132,7 @@ void Results::print_table(const std::string& bench, std::ostream& out) const {
         out << '\n' << bench << ": " << group.title;
         if (!heading.empty()) out << " (" << heading << ')';
         out << '\n';
-        if (lines.size() > 1) print_lines(lines, {false, false, true, true, true, false, false, false, false, true}, out);
+        if (!lines.empty()) print_lines(lines, {false, false, true, true, true, false, false, false, false, true}, out);
         for (const LeftOut& left_out : left_out_)
             if (left_out.bench == bench && left_out.group == group.title)
                 out << "  left out: " << left_out.id << ' ' << to_string(left_out.params) << ": " << left_out.reason << '\n';

@@ -22,12 +22,15 @@ std::string to_string(const Params&);
 
 // One "to reach" of a row, with what came out.
 struct Verdict {
-    std::string kind;  // "ns_at_most", "ratio_at_most", "ratio_to_at_most", "times_faster" or "gib_per_s_at_least"
+    std::string kind;  // a Target::Kind by its name
     std::string text;  // "<= 1.05x direct"
     double value;      // in the unit of `limit`: ns, a ratio, or GiB/s
     double limit;
     bool reached;
 };
+
+// What a ratio compares with the baseline: time for one, or how many in a second.
+enum class RatioOf : std::uint8_t { times, rates };
 
 struct Row {
     std::string bench, group, id;  // `id` is the JSON's "case": other programs look rows up by it, so it stays
@@ -41,6 +44,7 @@ struct Row {
     std::optional<double> ratio;  // median over rounds of this row / the baseline in that round
     std::vector<Verdict> verdicts;
     Params figures = {};  // what else was counted in these rounds: "events_per_s"
+    RatioOf ratio_of = RatioOf::times;
 };
 
 // A case that this machine or this process does not have, and why.
