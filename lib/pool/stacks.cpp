@@ -113,11 +113,12 @@ bool Pool::consider_opening(unsigned cpu) noexcept {
     quiet.store(operations, std::memory_order_relaxed);
     if (operations < pool_quiet_enough) return false;
     const std::uint64_t gate = gate_of(of).load(std::memory_order_relaxed);
-    if (gate != gate_shut || !try_lock(of, gate)) return false;
+    if ((gate != gate_shut && !is_abandoned(gate)) || !try_lock(of, gate)) return false;
     quiet.store(0u, std::memory_order_relaxed);
     set(occupancy.open, topology->cpus[cpu].position);
     const auto top = top_of(of);
-    // (Q) release: sequences that find it open find it empty, whoever emptied it.
+    // (Q) release: sequences that find it open find it as it was left, whoever emptied it. (Of a gate that was abandoned:
+    // perhaps with objects in it, which then nobody else has.)
     top.store(top.load(std::memory_order_relaxed) & ~detail::pool_stack_shut, std::memory_order_release);
     unlock(of, gate_open);
     return true;
