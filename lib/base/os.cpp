@@ -24,9 +24,8 @@ int register_sync_cores() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_P
 int sync_memory() noexcept { return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
 int sync_cores() noexcept { return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE); }
 int register_sync_sequences() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ); }
-int sync_sequences(int cpu) noexcept {
-    if (cpu == every_cpu) return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
-    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_FLAG_CPU, cpu);
+int sync_sequences(unsigned cpu) noexcept {
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_FLAG_CPU, static_cast<int>(cpu));
 }
 
 std::size_t page_size() noexcept {

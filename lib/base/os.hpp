@@ -15,11 +15,10 @@ int register_sync_cores() noexcept;
 int sync_memory() noexcept;
 int sync_cores() noexcept;
 
-// After sync_sequences(cpu) (PRIVATE_EXPEDITED_RSEQ, Linux 5.10) every restartable sequence that was running on that CPU, or on
-// every_cpu, has been interrupted, and those that begin later see what the caller wrote before. 0 or errno.
-inline constexpr int every_cpu = -1;
+// After sync_sequences(cpu) (PRIVATE_EXPEDITED_RSEQ, Linux 5.10) every restartable sequence of the process that was running on
+// that CPU has been interrupted, and those that begin there later see what the caller wrote before. 0 or errno.
 int register_sync_sequences() noexcept;
-int sync_sequences(int cpu) noexcept;
+int sync_sequences(unsigned cpu) noexcept;
 
 std::size_t page_size() noexcept;
 

@@ -66,10 +66,10 @@ bool asks_for_checks() noexcept {
 // The two pieces of memory that a pool has, given back unless they are kept.
 class Piece {
 public:
-    Piece(const detail::PoolPlan& plan, std::size_t bytes, std::size_t alignment) noexcept
-        : plan_(plan), bytes_(bytes), alignment_(alignment) {
+    Piece(const detail::PoolPlan& plan, std::size_t bytes, std::size_t alignment, bool huge_pages) noexcept
+        : plan_(plan), bytes_(bytes), alignment_(alignment), huge_pages_(huge_pages) {
         at_ = static_cast<std::byte*>(plan.allocate != nullptr ? plan.allocate(plan.memory, bytes, alignment)
-                                                               : detail::map_memory(bytes, alignment, plan.huge_pages));
+                                                               : detail::map_memory(bytes, alignment, huge_pages));
         error_ = at_ == nullptr ? errno : 0;
     }
     ~Piece() {
@@ -77,7 +77,7 @@ public:
         if (plan_.deallocate != nullptr)
             plan_.deallocate(plan_.memory, at_, bytes_, alignment_);
         else
-            detail::unmap_memory(at_, bytes_, plan_.huge_pages);
+            detail::unmap_memory(at_, bytes_, huge_pages_);
     }
     Piece(const Piece&) = delete;
 
@@ -88,6 +88,7 @@ public:
 private:
     const detail::PoolPlan& plan_;
     std::size_t bytes_, alignment_;
+    bool huge_pages_;
     std::byte* at_;
     int error_;
 };
@@ -237,9 +238,9 @@ Result<Pool*> create_pool_on(const Topology& topology, std::size_t online, const
     const PoolShape shape = shape_of(plan.capacity, cpus, online, back_end->kind);
     const bool checked = plan.checks == PoolChecks::on || (plan.checks == PoolChecks::automatic && asks_for_checks());
     const std::size_t bytes = overhead_of(shape, plan.capacity, cpus, checked);
-    Piece core(plan, bytes, line);
+    Piece core(plan, bytes, line, false);
     if (core.at() == nullptr) return core.refusal();
-    Piece objects(plan, objects_bytes, plan.alignment);
+    Piece objects(plan, objects_bytes, plan.alignment, plan.huge_pages);
     if (objects.at() == nullptr) return objects.refusal();
     const Occupancy occupancy = make_occupancy(cpus);
     if (occupancy.filled == nullptr) return refused(Errc::out_of_memory);
@@ -313,7 +314,7 @@ void Pool::free() noexcept {
         give_back(from, this, bytes, line);
     } else {
         detail::unmap_memory(first, objects_bytes, huge);
-        detail::unmap_memory(this, bytes, huge);
+        detail::unmap_memory(this, bytes, false);
     }
 }
 

@@ -27,7 +27,7 @@ std::uint64_t count_in(std::uint64_t top) noexcept { return top & detail::pool_s
 
 // Counts on this CPU, which nobody else does at the same time; a thread without sequences counts for the whole pool.
 [[gnu::always_inline]] inline void count(Pool& pool, std::size_t word, std::atomic<std::uint64_t>& stray) noexcept {
-    const std::ptrdiff_t area = counting_area;
+    const std::ptrdiff_t area = cpu_area;
     if (area == 0 || !Restartable::count(pool, area, pool.counts_at() + word)) [[unlikely]]
         stray.fetch_add(1, std::memory_order_relaxed);
 }

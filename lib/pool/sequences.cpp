@@ -25,7 +25,7 @@ constinit ForkWatch fork_watch{};
 void begin_generation() noexcept {
     generation.fetch_add(1, std::memory_order_relaxed);
     // Inherited by some kernels and not by others; a refusal shows when it is first needed.
-    if (sequence_support().refusal == nullptr) os::register_sync_sequences();
+    if (cpu_area != 0) os::register_sync_sequences();
     fork_watch.arm();
 }
 
@@ -40,7 +40,6 @@ SequenceSupport find_support() noexcept {
     if (__rseq_size == 0)
         return {0, "the C library has registered none (kernel, emulator or the tunable glibc.pthread.rseq)", 0};
     cpu_area = __rseq_offset;
-    counting_area = __rseq_offset;
     if (const int error = os::register_sync_sequences(); error != 0)
         return {__rseq_offset, "membarrier(PRIVATE_EXPEDITED_RSEQ) is refused", error};
     return {__rseq_offset, nullptr, 0};
@@ -50,7 +49,7 @@ SequenceSupport find_support() noexcept {
 
 [[gnu::tls_model("initial-exec")]] thread_local constinit CpuGuess cpu_guess;
 
-constinit std::ptrdiff_t cpu_area = 0, counting_area = 0;
+constinit std::ptrdiff_t cpu_area = 0;
 
 const SequenceSupport& sequence_support() noexcept {
     static const SequenceSupport support = find_support();
@@ -65,24 +64,16 @@ void CpuGuess::ask() noexcept {
 }
 
 int interrupt_sequences(unsigned cpu) noexcept {
-    int error = os::sync_sequences(static_cast<int>(cpu));
+    int error = os::sync_sequences(cpu);
     // A raw clone's child may not have inherited the registration.
-    if (error == EPERM && os::register_sync_sequences() == 0) error = os::sync_sequences(static_cast<int>(cpu));
-    return error;
-}
-
-int interrupt_all_sequences() noexcept {
-    int error = os::sync_sequences(os::every_cpu);
-    if (error == EPERM && os::register_sync_sequences() == 0) error = os::sync_sequences(os::every_cpu);
+    if (error == EPERM && os::register_sync_sequences() == 0) error = os::sync_sequences(cpu);
     return error;
 }
 
 std::uint64_t process_generation() noexcept { return generation.load(std::memory_order_relaxed); }
 
-bool is_new_process() noexcept {
-    if (!fork_watch.is_new_process()) return false;
-    begin_generation();
-    return true;
+void notice_new_process() noexcept {
+    if (fork_watch.is_new_process()) begin_generation();
 }
 
 }  // namespace dynfunc

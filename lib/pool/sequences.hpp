@@ -9,11 +9,9 @@
 
 namespace dynfunc {
 
-// From the thread pointer to struct rseq, in which the kernel writes the thread's CPU; 0: the C library has none, or nobody has
-// asked for sequence_support() yet.
+// From the thread pointer to struct rseq, in which the kernel writes the thread's CPU and watches over its sequence; 0: the C
+// library has none, or nobody has asked for sequence_support() yet.
 DYNFUNC_HIDDEN extern std::ptrdiff_t cpu_area;
-// The same where the kernel also watches over sequences in it.
-DYNFUNC_HIDDEN extern std::ptrdiff_t counting_area;
 
 struct SequenceSupport {
     std::ptrdiff_t area;  // cpu_area
@@ -49,11 +47,10 @@ inline unsigned recent_cpu() noexcept {
 // Interrupts every sequence that runs on `cpu`; those that begin afterwards see what the caller wrote before. 0 or errno.
 // Async-signal-safe; keeps errno.
 int interrupt_sequences(unsigned cpu) noexcept;
-int interrupt_all_sequences() noexcept;
 
-// Another number in every child process. Of a child that no fork handler has seen (raw clone) only after is_new_process().
+// Another number in every child process; in one that no fork handler has seen (raw clone) after notice_new_process(), which who
+// marks something with the number calls first.
 std::uint64_t process_generation() noexcept;
-// Whether this is a child that no fork handler has seen; if so it is seen now.
-bool is_new_process() noexcept;
+void notice_new_process() noexcept;
 
 }  // namespace dynfunc

@@ -28,9 +28,7 @@ constexpr std::uint64_t gate_state = (1 << gate_bits) - 1;
 std::uint64_t locked_by_us() noexcept { return process_generation() << gate_bits | gate_locked; }
 
 // Locked by a thread that stayed behind in the process that this one was copied from.
-bool is_abandoned(std::uint64_t gate) noexcept {
-    return (gate & gate_state) == gate_locked && (gate != locked_by_us() || is_new_process());
-}
+bool is_abandoned(std::uint64_t gate) noexcept { return (gate & gate_state) == gate_locked && gate != locked_by_us(); }
 
 std::atomic_ref<std::uint64_t> gate_of(PoolStack& stack) noexcept { return std::atomic_ref(stack.gate); }
 
@@ -72,6 +70,7 @@ PoolItems empty(const Pool& pool, PoolStack& stack) noexcept {
 }
 
 PoolItems drain(const Pool& pool, unsigned cpu) noexcept {
+    notice_new_process();
     PoolStack& stack = pool.stack(cpu);
     const std::uint64_t gate = gate_of(stack).load(std::memory_order_relaxed);
     if (gate != gate_open && !is_abandoned(gate)) return {};
@@ -112,6 +111,7 @@ bool Pool::consider_opening(unsigned cpu) noexcept {
     const std::uint32_t operations = quiet.load(std::memory_order_relaxed) + 1;  // inexact, and need not be exact
     quiet.store(operations, std::memory_order_relaxed);
     if (operations < pool_quiet_enough) return false;
+    notice_new_process();
     const std::uint64_t gate = gate_of(of).load(std::memory_order_relaxed);
     if ((gate != gate_shut && !is_abandoned(gate)) || !try_lock(of, gate)) return false;
     quiet.store(0u, std::memory_order_relaxed);
@@ -125,6 +125,7 @@ bool Pool::consider_opening(unsigned cpu) noexcept {
 }
 
 std::uint64_t Pool::close_stacks() noexcept {
+    notice_new_process();
     std::uint64_t found = 0;
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
         PoolStack& of = stack(cpu);

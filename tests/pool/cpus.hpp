@@ -2,10 +2,13 @@
 // Pools on machines that are not here: a topology of as many CPUs as wanted, and threads that believe to be on one of them.
 #pragma once
 
+#include <sched.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "pool.hpp"
 #include "sequences.hpp"
@@ -35,7 +38,7 @@ inline Topology interleaved(std::size_t nodes, std::size_t cpus, std::size_t sha
     return topology;
 }
 
-// What the kernel would tell a thread (struct rseq); it does not know of this one, so that nothing interrupts a sequence.
+// What the kernel would tell the sequences of a thread (struct rseq); it does not know of this one, and interrupts none.
 struct alignas(32) ToldCpu {
     std::uint32_t cpu_id_start = 0, cpu_id = 0;
     std::uint64_t sequence = 0, unused[2] = {};
@@ -45,7 +48,7 @@ struct alignas(32) ToldCpu {
 // The calling thread's next operation on a pool that believes it is on this CPU.
 inline void be_on(unsigned cpu) {
     told_cpu.cpu_id_start = told_cpu.cpu_id = cpu;
-    cpu_guess = {.cpu = cpu, .uses = 1};  // where a build has no sequences at all
+    cpu_guess = {.cpu = cpu, .uses = 1};
 }
 inline std::ptrdiff_t told_area() {
     std::byte* const pointer = detail::Restartable::thread_pointer();
@@ -55,19 +58,42 @@ inline std::ptrdiff_t told_area() {
 // As long as this lives, all threads believe be_on().
 class ToldCpus {
 public:
-    ToldCpus() {
-        static_cast<void>(sequence_support());  // which finds out what is true
-        cpu_area_ = std::exchange(cpu_area, told_area());
-        counting_area_ = std::exchange(counting_area, 0);
-    }
-    ~ToldCpus() {
-        cpu_area = cpu_area_;
-        counting_area = counting_area_;
-    }
+    ToldCpus() : area_((static_cast<void>(sequence_support()), std::exchange(cpu_area, 0))) {}
+    ~ToldCpus() { cpu_area = area_; }
     ToldCpus(const ToldCpus&) = delete;
 
 private:
-    std::ptrdiff_t cpu_area_, counting_area_;
+    std::ptrdiff_t area_;  // that tells the truth
+};
+
+inline std::vector<int> allowed_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof set, &set);
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    return cpus;
+}
+
+// The calling thread really stays on a CPU as long as this lives.
+class OnCpu {
+public:
+    explicit OnCpu(int cpu) {
+        sched_getaffinity(0, sizeof before_, &before_);
+        move_to(cpu);
+    }
+    ~OnCpu() { sched_setaffinity(0, sizeof before_, &before_); }
+    OnCpu(const OnCpu&) = delete;
+    static bool move_to(int cpu, pid_t thread = 0) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(static_cast<std::size_t>(cpu), &one);
+        return sched_setaffinity(thread, sizeof one, &one) == 0;
+    }
+
+private:
+    cpu_set_t before_;
 };
 
 inline detail::PoolPlan plan_of(std::size_t capacity, PoolBackEnd back_end) {

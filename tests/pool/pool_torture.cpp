@@ -69,16 +69,6 @@ private:
     std::uint32_t state_;
 };
 
-std::vector<int> allowed_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof set, &set);
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-    return cpus;
-}
-
 template <Broken broken>
 class Torture {
 public:
@@ -216,10 +206,7 @@ private:
             for (const auto& each : tids_) {
                 const int tid = each;
                 if (tid == 0) continue;
-                cpu_set_t one;
-                CPU_ZERO(&one);
-                CPU_SET(static_cast<std::size_t>(cpus_[random() % cpus_.size()]), &one);
-                if (sched_setaffinity(tid, sizeof one, &one) == 0) ++outcome_.moves;
+                if (test::OnCpu::move_to(cpus_[random() % cpus_.size()], tid)) ++outcome_.moves;
                 if (random() % 2 == 0) syscall(SYS_tgkill, process, tid, SIGUSR1);
                 memory_.drop_page(split_page_);
             }
@@ -256,7 +243,7 @@ private:
     }
 
     test::PagedMemory memory_;
-    const std::vector<int> cpus_ = allowed_cpus();
+    const std::vector<int> cpus_ = test::allowed_cpus();
     detail::PoolCore* core_;
     Object* first_ = nullptr;
     std::size_t split_page_ = 0;
@@ -325,13 +312,13 @@ test::Ended torture_broken(std::size_t capacity) {
     return test::in_child([capacity] {
         Torture<broken> torture(capacity, PoolBackEnd::restartable);
         if (broken == Broken::membarrier && !pretend_membarriers()) return cannot_break;
-        return torture.run(std::chrono::seconds(30)).good() ? nothing_noticed : 0;
+        return torture.run(std::chrono::seconds(test::thread_sanitizer ? 120 : 30)).good() ? nothing_noticed : 0;
     });
 }
 
 TEST(PoolTortureControl, DrainingWithoutInterruptingSequencesIsNoticed) {
     if (*test::no_sequences_because() != '\0') GTEST_SKIP() << test::no_sequences_because();
-    if (allowed_cpus().size() == 1) GTEST_SKIP() << "with one CPU nothing is drained from another";
+    if (test::allowed_cpus().size() == 1) GTEST_SKIP() << "with one CPU nothing is drained from another";
     const int status = torture_broken<Broken::membarrier>(96).status;
     if (status == cannot_break) GTEST_SKIP() << "no seccomp";
     EXPECT_NE(status, nothing_noticed);

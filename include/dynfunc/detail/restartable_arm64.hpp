@@ -2,7 +2,7 @@
 // Restartable sequences of the object pool, arm64. What a sequence is: restartable_x86.hpp.
 //
 //     adrp, add descriptor; str rseq_cs        as there
-//  1: ldr  cpu_id, w; tbnz #31, slow           negative: this thread has no restartable sequences
+//  1: ldr  cpu_id, w; cmp 0; b.lt slow         negative: this thread has no restartable sequences
 //     madd w * block_bytes + core              this CPU's stack
 //     ldr  top ...; str top                    the commit
 //  2: str  xzr, rseq_cs
@@ -27,7 +27,8 @@ namespace dynfunc::detail {
     " add %[stack], %[stack], :lo12:3b\n"                        \
     " str %[stack], [%[area], #8]\n"                             \
     "1: ldr %w[stack], [%[area], #4]\n"                          \
-    " tbnz %w[stack], #31, 5f\n"                                 \
+    " cmp %w[stack], wzr\n"                                      \
+    " b.lt 5f\n"                                                 \
     " madd %[stack], %[stack], %[block_bytes], %[stacks]\n"
 
 // The four bytes before label 4 are what the kernel compares with the word that glibc registered: a breakpoint.
