@@ -34,7 +34,16 @@ void begin_generation() noexcept {
     pthread_atfork(nullptr, nullptr, begin_generation);
 }
 
+#if defined(__SANITIZE_THREAD__)
+constexpr bool thread_sanitizer = true;
+#elif defined(__has_feature)
+constexpr bool thread_sanitizer = __has_feature(thread_sanitizer);
+#else
+constexpr bool thread_sanitizer = false;
+#endif
+
 SequenceSupport find_support() noexcept {
+    if (thread_sanitizer) return {0, "the thread sanitizer does not see what the interrupt of a sequence orders", 0};
     if (detail::Restartable::thread_pointer() == nullptr) return {0, "there are none for this machine, or in this build", 0};
     if (&__rseq_size == nullptr) return {0, "the C library registers none (glibc before 2.35?)", 0};
     if (__rseq_size == 0)

@@ -179,8 +179,11 @@ private:
             while (!stop_.load(std::memory_order_relaxed)) {
                 const std::uint32_t kind = random() % 512;
                 const std::size_t want = kind == 0 ? held_most : 1 + random() % (kind < 32 ? 6 * few : few);
+                // Whose turn it is to be drained shall be waiting for a page then.
+                const std::size_t drop_at = kind == 0 ? random() % 64 : 0;
                 std::size_t count = 0;
-                while (count < want && (held[count] = take(me)) != nullptr) ++count;
+                while (count < want && (held[count] = take(me)) != nullptr)
+                    if (++count == drop_at) memory_.drop_page(split_page_);
                 while (count != 0) {
                     Object* object = held[--count];
                     if ((random() & 3) == 0) {  // to whoever comes next
