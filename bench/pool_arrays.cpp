@@ -110,14 +110,7 @@ public:
     }
     struct User {
         User(RingPerCpu& pool, std::size_t) : rings(pool.rings_) {}
-        Object* pop() {
-            std::size_t cpu = current_cpu();
-            for (std::size_t tried = 0; tried < rings.size(); ++tried) {
-                if (Object* const object = rings[cpu].pop()) return object;
-                cpu = cpu + 1 == rings.size() ? 0 : cpu + 1;
-            }
-            return nullptr;
-        }
+        Object* pop() { return pop_nearest(rings); }
         void push(Object* object) { rings[current_cpu()].push(object); }
         std::vector<Ring>& rings;
     };

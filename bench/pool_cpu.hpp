@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #if __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
@@ -35,6 +36,17 @@ inline std::size_t current_cpu() noexcept {
 #endif
     const int asked = sched_getcpu();
     return asked < 0 ? 0 : static_cast<std::size_t>(asked);
+}
+
+// A part for each CPU, by its number: the own one gives, or else the next that does.
+template <class Part>
+auto pop_nearest(std::vector<Part>& parts) {
+    std::size_t cpu = current_cpu();
+    for (std::size_t tried = 0; tried < parts.size(); ++tried) {
+        if (auto* const object = parts[cpu].pop()) return object;
+        cpu = cpu + 1 == parts.size() ? 0 : cpu + 1;
+    }
+    return decltype(parts[cpu].pop()){};
 }
 
 }  // namespace bench::pool

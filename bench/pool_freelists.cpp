@@ -100,14 +100,7 @@ public:
     }
     struct User {
         User(FreelistPerCpu& pool, std::size_t) : lists(pool.lists_) {}
-        Object* pop() {
-            std::size_t cpu = current_cpu();
-            for (std::size_t tried = 0; tried < lists.size(); ++tried) {
-                if (Object* const object = lists[cpu].pop()) return object;
-                cpu = cpu + 1 == lists.size() ? 0 : cpu + 1;
-            }
-            return nullptr;
-        }
+        Object* pop() { return pop_nearest(lists); }
         void push(Object* object) { lists[current_cpu()].push(object); }
         std::vector<Freelist>& lists;
     };

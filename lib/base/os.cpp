@@ -5,16 +5,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 namespace dynfunc::os {
 namespace {
 
 int membarrier(int command, unsigned flags = 0, int cpu = 0) noexcept {
-    const int saved = errno;
-    const int result = syscall(SYS_membarrier, command, flags, cpu) < 0 ? errno : 0;
-    errno = saved;
-    return result;
+    const KeepErrno keep;
+    return syscall(SYS_membarrier, command, flags, cpu) < 0 ? errno : 0;
 }
 
 }  // namespace

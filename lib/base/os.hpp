@@ -2,9 +2,21 @@
 // The system calls that have no wrapper, and what the kernel promises about them.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 
 namespace dynfunc::os {
+
+// Handlers run between any two instructions of a program that looks at errno.
+class KeepErrno {
+public:
+    KeepErrno() noexcept = default;
+    ~KeepErrno() { errno = saved_; }
+    KeepErrno(const KeepErrno&) = delete;
+
+private:
+    int saved_ = errno;
+};
 
 // Both return 0 or errno. register_… is needed once per process, and again in a forked child.
 // After sync_memory() every running thread of the process has executed a full memory barrier (membarrier PRIVATE_EXPEDITED);

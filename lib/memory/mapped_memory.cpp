@@ -26,14 +26,6 @@ namespace {
 // 1 GiB, which nobody wants a pool rounded up to.
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
-class KeepErrno {
-public:
-    ~KeepErrno() { errno = saved_; }
-
-private:
-    int saved_ = errno;
-};
-
 std::size_t unit(bool huge_pages) noexcept { return huge_pages ? huge_page : os::page_size(); }
 
 // 0: more than there is.
@@ -98,7 +90,7 @@ void* detail::map_memory(std::size_t bytes, std::size_t alignment, bool huge_pag
 }
 
 void detail::unmap_memory(void* memory, std::size_t bytes, bool huge_pages) noexcept {
-    const KeepErrno keep;
+    const os::KeepErrno keep;
     unmap(static_cast<std::byte*>(memory), round_up(bytes, unit(huge_pages)));
 }
 
@@ -111,7 +103,7 @@ bool prefer_node(void* at, std::size_t bytes, unsigned node) noexcept {
     if (begin >= end) return true;
     unsigned long nodes[most_nodes / word_bits]{};
     nodes[node / word_bits] |= 1UL << node % word_bits;
-    const KeepErrno keep;
+    const os::KeepErrno keep;
     // The kernel counts one bit less than it is told.
     return syscall(SYS_mbind, begin, end - begin, long{MPOL_PREFERRED}, nodes, long{most_nodes} + 1, 0L) == 0;
 }

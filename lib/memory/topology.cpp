@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -240,6 +241,18 @@ Topology read_topology(const char* sys, std::size_t count) {
         }
     });
     return topology;
+}
+
+std::size_t possible_cpus(const char* sys) {
+    constexpr std::size_t most_possible = 8192;  // of Linux
+    if (const auto list = read_list(Path("%s/devices/system/cpu/possible", sys)); list && !list->empty()) {
+        std::size_t highest = 0;
+        for (const Range& range : *list) highest = std::max(highest, range.last);
+        if (highest < most_possible) return highest + 1;
+    }
+    unsigned long mask[most_possible / CHAR_BIT / sizeof(unsigned long)];
+    const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    return bytes > 0 ? static_cast<std::size_t>(bytes) * CHAR_BIT : most_possible;
 }
 
 }  // namespace dynfunc

@@ -36,4 +36,9 @@ struct Topology {
 // Errors:  none but std::bad_alloc.
 Topology read_topology(const char* sys, std::size_t cpus);
 
+// One more than the highest number that a CPU of this machine can have, which all its files and all that the kernel tells of
+// CPUs stay below. Read below `sys` too; where that says nothing, as many as the kernel's CPU masks have bits.
+// Errors: none but std::bad_alloc.
+std::size_t possible_cpus(const char* sys);
+
 }  // namespace dynfunc

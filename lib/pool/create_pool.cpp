@@ -2,18 +2,13 @@
 // Making a pool and freeing it.
 #include "pool.hpp"
 
-#include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <dynfunc/detail/mapping.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <new>
 #include <string_view>
 
@@ -159,34 +154,14 @@ struct Machine {
     std::size_t online;
 
     static const Machine& get() {
-        static const Machine& machine = *new Machine{read_topology("/sys", possible_cpus()), online_cpus()};
+        static const Machine& machine = *new Machine{read_topology("/sys", possible_cpus("/sys")), online_cpus()};
         return machine;
-    }
-
-    // One more than the highest number that a CPU of this machine can have.
-    static std::size_t possible_cpus() noexcept {
-        char text[64] = {};
-        if (const int file = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC); file >= 0) {
-            if (read(file, text, sizeof text - 1) < 0) text[0] = '\0';
-            ::close(file);
-        }
-        const std::string_view line = std::string_view(text).substr(0, std::string_view(text).find('\n'));
-        const std::size_t begin = line.find_last_not_of("0123456789") + 1;  // "0-383": the last number is the highest
-        std::size_t highest = 0;
-        const auto [end, error] = std::from_chars(line.data() + begin, line.data() + line.size(), highest);
-        if (error == std::errc{} && highest < most_cpus) return highest + 1;
-        // The kernel says how long its masks are.
-        alignas(unsigned long) std::byte mask[most_cpus / 8];
-        const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-        return bytes > 0 ? static_cast<std::size_t>(bytes) * 8 : most_cpus;
     }
 
     static std::size_t online_cpus() noexcept {
         const long count = sysconf(_SC_NPROCESSORS_ONLN);
         return count < 1 ? 1 : static_cast<std::size_t>(count);
     }
-
-    static constexpr std::size_t most_cpus = 8192;  // of Linux
 };
 
 }  // namespace

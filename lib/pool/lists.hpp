@@ -92,7 +92,7 @@ private:
     do {
         if (item_of(head) == closed_item) return false;
         links[items.last - 1].store(static_cast<std::uint32_t>(item_of(head)), std::memory_order_relaxed);
-        // (M) Also the store before the load in Pool::note_filled(): a search that does not see this item sees no bit either,
+        // (M) Also the store before the load in put() of pool.cpp (R): a search that does not see this item sees no bit either,
         // or the bit is set again.
     } while (!head_.compare_exchange_weak(head, (head & ~item_mask) | items.first, std::memory_order_seq_cst,
                                           std::memory_order_relaxed));

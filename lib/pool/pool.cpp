@@ -19,12 +19,6 @@ unsigned cpu_in(const Pool& pool) noexcept {
     return cpu < pool.cpus ? cpu : cpu % pool.cpus;
 }
 
-std::uint64_t top_now(const Pool& pool, unsigned cpu) noexcept {
-    return top_of(pool.stack(cpu)).load(std::memory_order_relaxed);
-}
-bool is_shut(std::uint64_t top) noexcept { return (top & detail::pool_stack_shut) != 0; }
-std::uint64_t count_in(std::uint64_t top) noexcept { return top & detail::pool_stack_count; }
-
 // Counts on this CPU, which nobody else does at the same time; a thread without sequences counts for the whole pool.
 [[gnu::always_inline]] inline void count(Pool& pool, std::size_t word, std::atomic<std::uint64_t>& stray) noexcept {
     const std::ptrdiff_t area = cpu_area;

@@ -11,9 +11,8 @@
 //
 //     INV-one-place    an object is in one slot, in one list, out, or in the hands of one thread inside pop() or push()
 //     INV-gate         whoever shuts, empties or opens a stack holds its gate; nobody waits for one but close()
-//     INV-out-keeps    `left` counts the objects that are in no place of a closed pool, and the handle; whoever takes it to
-//     zero
-//                      frees the pool. So who holds an object may use the pool, until the object is in its place
+//     INV-out-keeps    `left` counts the objects that are in no place of a closed pool, and the handle; whoever takes
+//                      it to zero frees the pool. So who holds an object may use the pool, until the object is in its place
 #pragma once
 
 #include <dynfunc/object_pool.hpp>
@@ -106,13 +105,18 @@ struct alignas(64) Pool : detail::PoolCore {
 };
 static_assert(sizeof(Pool) == detail::pool_core_bytes);
 
-// A stack that was emptied from outside stays shut until so many pushes in a row met no miss on its CPU: each emptying is paid
-// for by as many operations on the lists. One that was never used is opened by the first push.
+// A stack that was emptied from outside stays shut until so many operations in a row met no miss on its CPU: each emptying is
+// paid for by as many on the lists. One that was never used is opened by the first.
 inline constexpr std::uint32_t pool_quiet_enough = 512;
 inline constexpr std::uint64_t pool_gate_shut = 1;  // PoolStack::gate: nobody holds it, the stack is shut
 
 // A stack's top, which sequences store and others change under the stack's gate.
 inline std::atomic_ref<std::uint64_t> top_of(detail::PoolStack& stack) noexcept { return std::atomic_ref(stack.top); }
+inline std::uint64_t top_now(const Pool& pool, unsigned cpu) noexcept {
+    return top_of(pool.stack(cpu)).load(std::memory_order_relaxed);
+}
+inline bool is_shut(std::uint64_t top) noexcept { return (top & detail::pool_stack_shut) != 0; }
+inline std::uint64_t count_in(std::uint64_t top) noexcept { return top & detail::pool_stack_count; }
 
 // The bytes of one CPU's block in a pool of `capacity` objects: what the allowance leaves, and no more than the limit needs.
 struct PoolShape {

@@ -29,7 +29,7 @@ void begin_generation() noexcept {
     fork_watch.arm();
 }
 
-[[gnu::constructor(102)]] void watch_forks() noexcept {
+void watch_forks() noexcept {
     fork_watch.arm();
     pthread_atfork(nullptr, nullptr, begin_generation);
 }
@@ -61,14 +61,17 @@ SequenceSupport find_support() noexcept {
 constinit std::ptrdiff_t cpu_area = 0;
 
 const SequenceSupport& sequence_support() noexcept {
-    static const SequenceSupport support = find_support();
+    // Every pool is made after this; a process without one watches nothing.
+    static const SequenceSupport support = [] {
+        watch_forks();
+        return find_support();
+    }();
     return support;
 }
 
 void CpuGuess::ask() noexcept {
-    const int saved = errno;
+    const os::KeepErrno keep;
     const int now = sched_getcpu();
-    errno = saved;
     cpu = now < 0 ? 0 : static_cast<unsigned>(now);
 }
 

@@ -47,18 +47,16 @@ bool shut(PoolStack& stack, unsigned cpu) noexcept {
             top.fetch_and(~detail::pool_stack_shut, std::memory_order_relaxed);
             return false;
         }
-    } while ((top.load(std::memory_order_relaxed) & detail::pool_stack_shut) == 0);
+    } while (!is_shut(top.load(std::memory_order_relaxed)));
     return true;
 }
-
-std::uint32_t count_in(std::uint64_t top) noexcept { return static_cast<std::uint32_t>(top & detail::pool_stack_count); }
 
 // Step 5: takes everything out of a stack that is shut.
 PoolItems empty(const Pool& pool, PoolStack& stack) noexcept {
     const std::uint64_t top = top_of(stack).load(std::memory_order_relaxed);
     void** slots = Pool::slots(stack);
     PoolItems items;
-    for (std::uint32_t i = 0; i < count_in(top); ++i) {
+    for (std::uint64_t i = 0; i < count_in(top); ++i) {
         const PoolItem item = pool.item(slots[i]);
         pool.links[item - 1].store(static_cast<std::uint32_t>(items.first), std::memory_order_relaxed);
         items.first = item;
@@ -96,12 +94,12 @@ PoolItems Pool::drain_nearest(unsigned cpu) noexcept {
                        {here.position, here.cache_begin, here.cache_end, here.node_begin, here.node_end, topology->at.size()},
                        [&](std::size_t position) {
                            const unsigned other = topology->at[position];
-                           if (count_in(top_of(stack(other)).load(std::memory_order_relaxed)) == 0) return false;
+                           if (count_in(top_now(*this, other)) == 0) return false;
                            items = drain(*this, other);
                            return items.count != 0;
                        });
     // What a thread without sequences has on its own CPU is as far away as on any other.
-    if (items.count == 0 && count_in(top_of(stack(cpu)).load(std::memory_order_relaxed)) != 0) items = drain(*this, cpu);
+    if (items.count == 0 && count_in(top_now(*this, cpu)) != 0) items = drain(*this, cpu);
     return items;
 }
 
