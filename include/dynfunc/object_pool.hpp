@@ -92,8 +92,6 @@ struct PoolPlan {
 
 // Throws: what `construct` throws; then every object that was made is destroyed and the memory given back.
 DYNFUNC_EXPORT Result<PoolCore*> create_pool(const PoolPlan&);
-DYNFUNC_EXPORT void* pool_pop_elsewhere(PoolCore&) noexcept;
-DYNFUNC_EXPORT void pool_push_elsewhere(PoolCore&, void* object) noexcept;
 DYNFUNC_EXPORT std::size_t close_pool(PoolCore&) noexcept;
 DYNFUNC_EXPORT void leave_pool(PoolCore&) noexcept;
 DYNFUNC_EXPORT PoolCounters pool_counters(const PoolCore&) noexcept;
@@ -123,8 +121,9 @@ inline void note_pushed(void*) noexcept {}
 
 [[gnu::always_inline]] inline void* pool_pop(PoolCore& core) noexcept {
     void* object;
-    if (core.area == 0 || !Restartable::pop(core, object)) [[unlikely]] {
-        object = pool_pop_elsewhere(core);
+    PoolStack* stack = nullptr;
+    if (core.area == 0 || !Restartable::pop(core, object, stack)) [[unlikely]] {
+        object = core.ways->pop(core, stack);
         if (object == nullptr) return nullptr;
     }
     note_popped(object);
@@ -134,7 +133,7 @@ inline void note_pushed(void*) noexcept {}
 [[gnu::always_inline]] inline void pool_push(PoolCore& core, void* object) noexcept {
     note_pushed(object);
     if (core.area == 0 || !Restartable::push(core, object)) [[unlikely]]
-        pool_push_elsewhere(core, object);
+        core.ways->push(core, object);
 }
 
 #if defined(__OPTIMIZE__) || defined(NDEBUG)

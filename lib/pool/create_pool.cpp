@@ -117,7 +117,7 @@ void hand_out(Pool& pool) noexcept {
         for (PoolItem item = begin + 1; item < end; ++item)
             pool.links[item - 1].store(static_cast<std::uint32_t>(item + 1), std::memory_order_relaxed);
         pool.links[end - 1].store(0, std::memory_order_relaxed);
-        static_cast<void>(pool.lists[list].put(pool.links, {begin + 1, end, end - begin}));
+        static_cast<void>(pool.put(list, {begin + 1, end, end - begin}));
         set(pool.occupancy.filled, list);
     }
 }
@@ -125,26 +125,28 @@ void hand_out(Pool& pool) noexcept {
 // As the sizes of Pool are laid out.
 void lay_out(Pool& pool, std::byte* at) noexcept {
     at += detail::pool_core_bytes + pool.cpus * pool.block_bytes;
+    pool.has_sets = pool.capacity <= PoolSet::most_items;
     pool.lists = reinterpret_cast<PoolList*>(at);
-    for (std::size_t i = 0; i < pool.list_count; ++i) new (&pool.lists[i]) PoolList;
+    for (std::size_t i = 0; i < pool.list_count; ++i)
+        pool.has_sets ? static_cast<void>(new (&pool.lists[i]) PoolSet) : static_cast<void>(new (&pool.lists[i]) PoolChain);
     at += pool.list_count * sizeof(PoolList);
     pool.links = reinterpret_cast<PoolLink*>(at);
     for (std::size_t i = 0; i < pool.capacity; ++i) new (&pool.links[i]) PoolLink(0);
-    at += rounded(pool.capacity * sizeof(PoolLink), sizeof(std::uint64_t));
-    pool.out = reinterpret_cast<std::atomic<std::uint64_t>*>(at);
     if (pool.checked)
-        for (std::size_t i = 0; i < words_of(pool.capacity); ++i) new (&pool.out[i]) std::atomic<std::uint64_t>(0);
+        for (std::size_t i = 0; i < words_of(pool.capacity); ++i) new (&pool.out()[i]) std::atomic<std::uint64_t>(0);
 
-    pool.is_small = !pool.clears_bits() && pool.cpus <= 64;
-    pool.lists_by_cpu = pool.list_count == pool.cpus;
+    pool.is_small = !pool.clears_bits() && pool.cpus <= 8;
+    bool in_order = pool.list_count == pool.cpus;
     for (unsigned cpu = 0; cpu < pool.cpus; ++cpu)
-        pool.lists_by_cpu = pool.lists_by_cpu && pool.list_at(pool.topology->cpus[cpu].position) == cpu;
+        in_order = in_order && pool.list_at(pool.topology->cpus[cpu].position) == cpu;
+    pool.ways = pool.choose_ways(in_order);
     for (unsigned cpu = 0; cpu < pool.cpus; ++cpu) {
-        new (&pool.stack(cpu)) detail::PoolStack{.top = detail::pool_stack_shut,
-                                                 .gate = pool_gate_shut,
-                                                 .list = pool.list_at(pool.topology->cpus[cpu].position),
-                                                 .quiet = pool_quiet_enough - 1};
-        new (&pool.counts(cpu)) detail::PoolCounts{};
+        const std::uint32_t list = pool.list_at(pool.topology->cpus[cpu].position);
+        auto& stack = *new (&pool.stack(cpu)) detail::PoolStack{.top = detail::pool_stack_shut,
+                                                                .gate = pool_gate_shut,
+                                                                .cpu = static_cast<std::uint16_t>(cpu),
+                                                                .list = static_cast<std::uint16_t>(list)};
+        new (&pool.counts(stack)) detail::PoolCounts{.quiet = pool_quiet_enough - 1, .misses = 0, .steals = 0};
     }
 }
 

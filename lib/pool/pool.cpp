@@ -8,44 +8,39 @@
 namespace dynfunc {
 namespace {
 
-using detail::PoolCounts;
+using detail::PoolStack;
+using detail::PoolWays;
 using detail::Restartable;
 
 // A sequence that was interrupted is tried again so often; a debugger that steps through it interrupts each.
 constexpr int attempts = 4;
 
-unsigned cpu_in(const Pool& pool) noexcept {
-    const unsigned cpu = recent_cpu();
-    return cpu < pool.cpus ? cpu : cpu % pool.cpus;
-}
-
-// Counts on this CPU, which nobody else does at the same time; a thread without sequences counts for the whole pool.
-[[gnu::always_inline]] inline void count(Pool& pool, std::size_t word, std::atomic<std::uint64_t>& stray) noexcept {
-    const std::ptrdiff_t area = cpu_area;
-    if (area == 0 || !Restartable::count(pool, area, pool.counts_at() + word)) [[unlikely]]
+// `number` is one of PoolCounts of `stack`, on whose CPU this thread was a moment ago; elsewhere it counts for the whole pool.
+[[gnu::always_inline]] inline void count(Pool& pool, const PoolStack& stack, std::uint64_t& number,
+                                         std::atomic<std::uint64_t>& stray, bool has_sequences) noexcept {
+    const std::ptrdiff_t area = has_sequences ? pool.area : cpu_area;
+    if ((!has_sequences && area == 0) || !Restartable::count(area, stack.cpu, number)) [[unlikely]]
         stray.fetch_add(1, std::memory_order_relaxed);
 }
 
-[[gnu::always_inline]] inline void* miss(Pool& pool, unsigned cpu) noexcept {
-    const std::atomic_ref quiet(pool.stack(cpu).quiet);
-    if (quiet.load(std::memory_order_relaxed) != 0) quiet.store(0, std::memory_order_relaxed);
-    count(pool, offsetof(PoolCounts, misses), pool.stray_misses);
+[[gnu::always_inline]] inline void* miss(Pool& pool, PoolStack& stack, bool has_sequences) noexcept {
+    count(pool, stack, pool.counts(stack).misses, pool.stray_misses, has_sequences);
     return nullptr;
 }
 
-// What this thread has linked, or one object, into the list of its CPU. The pool may be gone afterwards.
-[[gnu::always_inline]] inline void put(Pool& pool, unsigned cpu, const PoolItems& items) noexcept {
-    const std::uint32_t list = pool.list_of(cpu);
+// What this thread has linked, or one object. The pool may be gone afterwards.
+void put_at(Pool& pool, const PoolStack& stack, const PoolItems& items) noexcept {
     std::atomic<std::uint64_t>* const filled = pool.occupancy.filled;
     const bool clears_bits = pool.clears_bits();
-    if (!pool.lists[list].put(pool.links, items))
+    const std::uint32_t list = stack.list;
+    if (!pool.put(list, items))
         pool.returned(items.count);
     else if (clears_bits)
         set(filled, list);
 }
 
 // Several objects that were taken at once: the first for the caller, the others to where this CPU finds them.
-void* keep_first(Pool& pool, unsigned cpu, PoolItems items) noexcept {
+void* keep_first(Pool& pool, const PoolStack& stack, PoolItems items) noexcept {
     void* const object = pool.object(items.first);
     if (--items.count == 0) return object;
     items.first = pool.links[items.first - 1].load(std::memory_order_relaxed);
@@ -57,105 +52,43 @@ void* keep_first(Pool& pool, unsigned cpu, PoolItems items) noexcept {
             --items.count;
         }
     }
-    if (items.count != 0) put(pool, cpu, items);
+    if (items.count != 0) put_at(pool, stack, items);
     return object;
 }
 
 // What the other lists hold, nearest first.
-PoolItems take_from_others(Pool& pool, unsigned cpu, std::uint32_t own, std::uint64_t most) noexcept {
+PoolItems take_from_others(Pool& pool, const PoolStack& stack, std::uint64_t most) noexcept {
+    const std::uint32_t own = stack.list;
     if (!pool.clears_bits()) {
         for (std::uint32_t step = 1, list = own; step < pool.list_count; ++step) {
             if (++list == pool.list_count) list = 0;
-            if (const PoolItems items = pool.lists[list].take(pool.links, most); items.count != 0) return items;
+            if (const PoolItems items = pool.take(list, most); items.count != 0) return items;
         }
         return {};
     }
-    const Topology::Cpu& here = pool.topology->cpus[cpu];
+    const Topology::Cpu& here = pool.topology->cpus[stack.cpu];
     PoolItems items;
     const auto list_after = [&](std::uint32_t position) -> std::size_t { return pool.list_at(position - 1) + std::size_t{1}; };
     any_of_nearest(pool.occupancy.filled,
                    {own, pool.list_at(here.cache_begin), list_after(here.cache_end), pool.list_at(here.node_begin),
                     list_after(here.node_end), pool.list_count},
                    [&](std::size_t list) {
-                       items = pool.lists[list].take(pool.links, most);
+                       items = pool.take(list, most);
                        if (items.count != 0) return true;
                        // (R) pairs with put(): either whoever puts next sees the bit gone, or its item is seen here.
                        clear(pool.occupancy.filled, list);
-                       if (!pool.lists[list].is_empty()) set(pool.occupancy.filled, list);
+                       if (!are_empty(pool.lists[list].head(std::memory_order_seq_cst), pool.has_sets))
+                           set(pool.occupancy.filled, list);
                        return false;
                    });
     return items;
 }
 
-std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexcept { return pool.out[(item - 1) / 64]; }
+std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexcept { return pool.out()[(item - 1) / 64]; }
 
-// A CPU whose stack is open, but empty or interrupted: fills it to the half from the list that is its own.
-[[gnu::noinline]] void* pop_to_open_stack(Pool& pool, unsigned cpu) noexcept {
-    for (int i = 0; i < attempts; ++i) {
-        const std::uint64_t top = top_now(pool, cpu);
-        void* object;
-        if (is_shut(top) || count_in(top) == 0) break;
-        if (Restartable::pop(pool, object)) return object;
-    }
-    const PoolItems items = pool.lists[pool.list_of(cpu)].take(pool.links, pool.limit / 2 + 1);
-    return items.count != 0 ? keep_first(pool, cpu, items) : nullptr;
-}
-
-// Neither this CPU's stack nor its list has anything.
-[[gnu::noinline]] void* pop_from_others(Pool& pool, unsigned cpu) noexcept {
-    // To work on the lists: one more than is needed, so as not to come again soon.
-    constexpr std::uint64_t most_stolen = 2;
-    const bool fills_stack = pool.has_sequences && !is_shut(top_now(pool, cpu));
-    PoolItems items;
-    if (pool.list_count > 1)
-        items = take_from_others(pool, cpu, pool.list_of(cpu), fills_stack ? pool.limit / 2 + 1 : most_stolen);
-    if (items.count == 0 && pool.has_sequences) {
-        items = pool.drain_nearest(cpu);
-        if (items.count != 0) pool.drained.fetch_add(1, std::memory_order_relaxed);
-    }
-    if (items.count != 0) {
-        count(pool, offsetof(PoolCounts, steals), pool.stray_steals);
-        return keep_first(pool, cpu, items);
-    }
-    return miss(pool, cpu);
-}
-
-// Whether a pool on a small machine has nothing anywhere, on a first look: a miss is to cost no more than it must.
-[[gnu::always_inline]] inline bool looks_empty(const Pool& pool, unsigned cpu) noexcept {
-    if (!pool.lists[pool.list_of(cpu)].is_empty(std::memory_order_relaxed) || !pool.is_small) return false;
-    for (std::uint32_t list = 0; list < pool.list_count; ++list)
-        if (!pool.lists[list].is_empty(std::memory_order_relaxed)) return false;
-    if (!pool.has_sequences) return true;
-    for (std::uint64_t open = pool.occupancy.open->load(std::memory_order_relaxed); open != 0; open &= open - 1)
-        if (count_in(top_now(pool, pool.topology->at[static_cast<std::size_t>(std::countr_zero(open))])) != 0) return false;
-    return count_in(top_now(pool, cpu)) == 0;
-}
-
-// Full: half of the stack, and `items`, go where all CPUs find them.
-[[gnu::noinline]] void spill(Pool& pool, unsigned cpu, PoolItems items) noexcept {
-    void* popped;
-    while (items.count <= pool.limit / 2 && Restartable::pop(pool, popped)) {
-        const PoolItem found = pool.item(popped);
-        pool.links[found - 1].store(static_cast<std::uint32_t>(items.first), std::memory_order_relaxed);
-        items.first = found;
-        ++items.count;
-    }
-    if (items.count > 1) pool.spilled.fetch_add(items.count - 1, std::memory_order_relaxed);
-    put(pool, cpu, items);
-}
-
-[[gnu::noinline]] void push_to_open_stack(Pool& pool, unsigned cpu, void* object, const PoolItems& items) noexcept {
-    for (int i = 0; i < attempts; ++i) {
-        const std::uint64_t top = top_now(pool, cpu);
-        if (is_shut(top)) break;
-        if (count_in(top) >= pool.limit) return spill(pool, cpu, items);
-        if (Restartable::push(pool, object)) return;
-    }
-    put(pool, cpu, items);
-}
-
-[[gnu::noinline]] void note_out(Pool& pool, PoolItem item) noexcept {
+[[gnu::noinline]] void* note_out(Pool& pool, PoolItem item) noexcept {
     out_bits(pool, item).fetch_or(bit_of(item - 1), std::memory_order_relaxed);
+    return pool.object(item);
 }
 
 [[gnu::noinline]] void note_back(Pool& pool, PoolItem item) noexcept {
@@ -164,38 +97,204 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
         fatal("an object is pushed that is not out: pushed twice?");
 }
 
-}  // namespace
-
-void* Pool::pop(unsigned cpu) noexcept {
-    void* object = nullptr;
-    if (has_sequences && (!is_shut(top_now(*this, cpu)) || consider_opening(cpu)))
-        object = pop_to_open_stack(*this, cpu);
-    else if (const PoolItem item = lists[list_of(cpu)].take_one(links); item != 0)
-        object = this->object(item);
-    if (object == nullptr) object = pop_from_others(*this, cpu);
-    if (checked && object != nullptr) [[unlikely]]
-        note_out(*this, item(object));
-    return object;
+// Neither this CPU's stack nor its list has anything.
+[[gnu::noinline]] void* pop_from_others(Pool& pool, PoolStack& stack) noexcept {
+    // To work on the lists: one more than is needed, so as not to come again soon.
+    constexpr std::uint64_t most_stolen = 2;
+    const bool fills_stack = pool.has_sequences && !is_shut(top_now(stack));
+    PoolItems items;
+    if (pool.list_count > 1) items = take_from_others(pool, stack, fills_stack ? pool.limit / 2 + 1 : most_stolen);
+    if (items.count == 0 && pool.has_sequences) {
+        items = pool.drain_nearest(stack.cpu);
+        if (items.count != 0) pool.drained.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (items.count != 0) {
+        count(pool, stack, pool.counts(stack).steals, pool.stray_steals, pool.has_sequences);
+        void* const object = keep_first(pool, stack, items);
+        return pool.checked ? note_out(pool, pool.item(object)) : object;
+    }
+    begin_quiet(pool.counts(stack));
+    return miss(pool, stack, pool.has_sequences);
 }
 
-void Pool::push(void* object) noexcept {
-    const PoolItem number = item(object);
-    if (number - 1 >= capacity) [[unlikely]]
+// A CPU whose stack is open, but empty or interrupted: fills it to the half from the list that is its own.
+[[gnu::noinline]] void* pop_beside_stack(Pool& pool, PoolStack& stack) noexcept {
+    for (int i = 0; i < attempts; ++i) {
+        const std::uint64_t top = top_now(stack);
+        if (is_shut(top) || count_in(top) == 0) break;
+        void* object;
+        PoolStack* at;
+        if (Restartable::pop(pool, object, at)) return object;
+    }
+    const PoolItems items = pool.take(stack.list, pool.limit / 2 + 1);
+    return items.count != 0 ? keep_first(pool, stack, items) : pop_from_others(pool, stack);
+}
+
+// Full: half of the stack, and `items`, go where all CPUs find them.
+[[gnu::noinline]] void spill(Pool& pool, const PoolStack& stack, PoolItems items) noexcept {
+    void* popped;
+    PoolStack* at;
+    while (items.count <= pool.limit / 2 && Restartable::pop(pool, popped, at)) {
+        const PoolItem found = pool.item(popped);
+        pool.links[found - 1].store(static_cast<std::uint32_t>(items.first), std::memory_order_relaxed);
+        items.first = found;
+        ++items.count;
+    }
+    if (items.count > 1) pool.spilled.fetch_add(items.count - 1, std::memory_order_relaxed);
+    put_at(pool, stack, items);
+}
+
+[[gnu::noinline]] void push_to_open_stack(Pool& pool, const PoolStack& stack, void* object, PoolItem item) noexcept {
+    const PoolItems items{.first = item, .last = item, .count = 1};
+    for (int i = 0; i < attempts; ++i) {
+        const std::uint64_t top = top_now(stack);
+        if (is_shut(top)) break;
+        if (count_in(top) >= pool.limit) return spill(pool, stack, items);
+        if (Restartable::push(pool, object)) return;
+    }
+    put_at(pool, stack, items);
+}
+
+[[gnu::noinline]] void* pop_opening_stack(Pool& pool, PoolStack& stack) noexcept {
+    if (pool.open_stack(stack.cpu)) return pop_beside_stack(pool, stack);
+    const PoolItem item = pool.take_one(stack.list);
+    return item != 0 ? pool.object(item) : pop_from_others(pool, stack);
+}
+
+[[gnu::noinline]] void push_opening_stack(Pool& pool, PoolStack& stack, void* object, PoolItem item) noexcept {
+    if (pool.open_stack(stack.cpu)) return push_to_open_stack(pool, stack, object, item);
+    put_at(pool, stack, {.first = item, .last = item, .count = 1});
+}
+
+// What a pool is, known where its pop and push are compiled: what each of them has to ask costs as much as half of its work.
+struct Kind {
+    bool has_sequences, has_sets;
+    bool is_plain;  // no bits of lists are kept and no pushes checked, and there is one list, or each CPU's has its number
+    bool has_one_list;
+
+    std::uint32_t list_of(const PoolStack& stack, unsigned cpu) const noexcept {
+        return !is_plain ? stack.list : has_one_list ? 0 : cpu;
+    }
+};
+
+// Whether a pool on a small machine has nothing anywhere, on a first look: a miss is to cost no more than it must.
+[[gnu::always_inline]] inline bool looks_empty(const Pool& pool, Kind kind) noexcept {
+    if (!kind.is_plain && !pool.is_small) return false;
+    // In memory the stacks come first, then the lists, then the links.
+    std::uint64_t heads = 0, tops = 0;
+    if (kind.has_sequences) {
+        auto* at = reinterpret_cast<const std::byte*>(&pool.stack(0));
+        do tops |= top_now(*reinterpret_cast<const PoolStack*>(at));
+        while ((at += pool.block_bytes) != reinterpret_cast<const std::byte*>(pool.lists));
+    }
+    const PoolList* list = pool.lists;
+    do heads |= list->head(std::memory_order_relaxed);
+    while (!kind.has_one_list && ++list != static_cast<const void*>(pool.links));
+    if (!are_empty(heads, kind.has_sets)) return false;
+    return count_in(tops) == 0;
+}
+
+[[gnu::always_inline]] inline void* pop_at(Pool& pool, PoolStack& stack, unsigned cpu, Kind kind) noexcept {
+    if (kind.has_sequences) {
+        if (!is_shut(top_now(stack))) return looks_empty(pool, kind) ? miss(pool, stack, true) : pop_beside_stack(pool, stack);
+        if (!stays_shut(pool.counts(stack))) [[unlikely]]
+            return pop_opening_stack(pool, stack);
+    }
+    const std::uint32_t list = kind.list_of(stack, cpu);
+    const PoolItem item = kind.has_sets ? pool.set(list).take_one() : pool.chain(list).take_one(pool.links);
+    if (item != 0) [[likely]] {
+        if (!kind.is_plain && pool.checked) [[unlikely]]
+            return note_out(pool, item);
+        return pool.object(item);
+    }
+    if (!looks_empty(pool, kind)) return pop_from_others(pool, stack);
+    if (kind.has_sequences) begin_quiet(pool.counts(stack));
+    return miss(pool, stack, kind.has_sequences);
+}
+
+[[gnu::always_inline]] inline void push_at(Pool& pool, PoolStack& stack, unsigned cpu, void* object, PoolItem item,
+                                           Kind kind) noexcept {
+    if (kind.has_sequences) {
+        if (!is_shut(top_now(stack))) return push_to_open_stack(pool, stack, object, item);
+        if (!stays_shut(pool.counts(stack))) [[unlikely]]
+            return push_opening_stack(pool, stack, object, item);
+    }
+    const PoolItems items{.first = item, .last = item, .count = 1};
+    if (!kind.is_plain) return put_at(pool, stack, items);
+    const std::uint32_t list = kind.list_of(stack, cpu);
+    if (!(kind.has_sets ? pool.set(list).put(pool.links, items) : pool.chain(list).put(pool.links, items))) [[unlikely]]
+        pool.returned(1);
+}
+
+// A thread that is not told its CPU, or is on one that the pool does not know, has some other.
+unsigned some_cpu_in(const Pool& pool) noexcept {
+    const std::int32_t cpu = told_cpu();
+    return (cpu < 0 ? guessed_cpu() : static_cast<unsigned>(cpu)) % pool.cpus;
+}
+
+// Out of line, like everything that makes a call and comes back: so nothing is saved on the usual ways.
+template <Kind kind>
+[[gnu::noinline]] void* pop_somewhere(Pool& pool) noexcept {
+    const unsigned cpu = some_cpu_in(pool);
+    return pop_at(pool, pool.stack(cpu), cpu, kind);
+}
+template <Kind kind>
+[[gnu::noinline]] void push_somewhere(Pool& pool, void* object, PoolItem item) noexcept {
+    const unsigned cpu = some_cpu_in(pool);
+    push_at(pool, pool.stack(cpu), cpu, object, item, kind);
+}
+
+template <Kind kind>
+void* pop_elsewhere(detail::PoolCore& core, PoolStack* stack) noexcept {
+    Pool& pool = Pool::of(core);
+    if (kind.has_sequences) {
+        if (stack == nullptr) [[unlikely]]
+            return pop_somewhere<kind>(pool);
+        return pop_at(pool, *stack, stack->cpu, kind);
+    }
+    const auto cpu = static_cast<std::uint32_t>(told_cpu());
+    if (cpu >= pool.cpus) [[unlikely]]
+        return pop_somewhere<kind>(pool);
+    return pop_at(pool, pool.stack(cpu), cpu, kind);
+}
+
+template <Kind kind>
+void push_elsewhere(detail::PoolCore& core, void* object) noexcept {
+    Pool& pool = Pool::of(core);
+    const PoolItem item = pool.item(object);
+    if (item - 1 >= pool.capacity) [[unlikely]]
         fatal("an object is pushed into a pool that it does not come from");
-    if (checked) [[unlikely]]
-        note_back(*this, number);
-    const unsigned cpu = cpu_in(*this);
-    const PoolItems items{.first = number, .last = number, .count = 1};
-    if (has_sequences && (!is_shut(top_now(*this, cpu)) || consider_opening(cpu)))
-        return push_to_open_stack(*this, cpu, object, items);
-    put(*this, cpu, items);
+    if (!kind.is_plain && pool.checked) [[unlikely]]
+        note_back(pool, item);
+    const auto cpu = static_cast<std::uint32_t>(told_cpu());
+    if (cpu >= pool.cpus) [[unlikely]]
+        return push_somewhere<kind>(pool, object, item);
+    push_at(pool, pool.stack(cpu), cpu, object, item, kind);
+}
+
+template <Kind kind>
+constexpr PoolWays ways_of{pop_elsewhere<kind>, push_elsewhere<kind>};
+
+}  // namespace
+
+const PoolWays* Pool::choose_ways(bool in_order) const noexcept {
+    static constexpr const PoolWays* all[] = {
+        &ways_of<Kind{false, false, false, false}>, &ways_of<Kind{false, false, true, false}>,
+        &ways_of<Kind{false, false, true, true}>,   &ways_of<Kind{false, true, false, false}>,
+        &ways_of<Kind{false, true, true, false}>,   &ways_of<Kind{false, true, true, true}>,
+        &ways_of<Kind{true, false, false, false}>,  &ways_of<Kind{true, false, true, false}>,
+        &ways_of<Kind{true, false, true, true}>,    &ways_of<Kind{true, true, false, false}>,
+        &ways_of<Kind{true, true, true, false}>,    &ways_of<Kind{true, true, true, true}>,
+    };
+    const bool is_plain = is_small && !checked && (in_order || list_count == 1);
+    return all[6 * has_sequences + 3 * has_sets + (is_plain ? 1 + (list_count == 1) : 0)];
 }
 
 std::uint64_t Pool::close() noexcept {
     if (!is_closed.exchange(true, std::memory_order_relaxed)) {
         // First the lists, which says to whoever comes with an object that it is to be counted; then what cannot move any more.
         std::uint64_t found = 0;
-        for (std::uint32_t list = 0; list < list_count; ++list) found += lists[list].close(links).count;
+        for (std::uint32_t list = 0; list < list_count; ++list) found += close(list);
         found += close_stacks();
         if (found != 0) left.fetch_sub(found, std::memory_order_relaxed);  // the handle's share keeps it above zero
     }
@@ -209,15 +308,6 @@ void Pool::returned(std::uint64_t count) noexcept {
 
 namespace detail {
 
-// A miss ends here, without a call and without a register saved.
-void* pool_pop_elsewhere(PoolCore& core) noexcept {
-    Pool& pool = Pool::of(core);
-    const unsigned cpu = cpu_in(pool);
-    if (looks_empty(pool, cpu)) return miss(pool, cpu);
-    return pool.pop(cpu);
-}
-
-void pool_push_elsewhere(PoolCore& core, void* object) noexcept { Pool::of(core).push(object); }
 std::size_t close_pool(PoolCore& core) noexcept { return Pool::of(core).close(); }
 
 void leave_pool(PoolCore& core) noexcept {
@@ -233,11 +323,12 @@ PoolCounters pool_counters(const PoolCore& core) noexcept {
                           .steals = pool.stray_steals.load(std::memory_order_relaxed)};
     counters.hits -= pool.spilled.load(std::memory_order_relaxed);
     for (unsigned cpu = 0; cpu < pool.cpus; ++cpu) {
-        counters.hits += read(pool.stack(cpu).top) >> pool_stack_pops;
-        counters.misses += read(pool.counts(cpu).misses);
-        counters.steals += read(pool.counts(cpu).steals);
+        PoolStack& stack = pool.stack(cpu);
+        counters.hits += top_now(stack) >> pool_stack_pops;
+        counters.misses += read(pool.counts(stack).misses);
+        counters.steals += read(pool.counts(stack).steals);
     }
-    for (std::uint32_t list = 0; list < pool.list_count; ++list) counters.hits += pool.lists[list].takes();
+    for (std::uint32_t list = 0; list < pool.list_count; ++list) counters.hits += pool.takes(list);
     return counters;
 }
 

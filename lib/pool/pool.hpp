@@ -41,11 +41,10 @@ struct alignas(64) Pool : detail::PoolCore {
     std::uint8_t alignment;     // of the objects, as a power of two
     PoolBackEnd back_end;
     bool has_sequences, checked, huge_pages;
-    bool is_small;      // all places are known at a glance: few lists, one word of bits
-    bool lists_by_cpu;  // every CPU's list has its number: one load less between two operations that cannot overlap
+    bool has_sets;  // the lists are sets, otherwise chains
+    bool is_small;  // few lists and few CPUs: a glance at each is cheaper than bits that say which are worth one
     std::atomic<bool> is_closed;
     const char* reason;
-    std::atomic<std::uint64_t>* out;  // checked pools: a bit for each object
 
     std::atomic<std::uint64_t> left;
     std::atomic<std::uint64_t> spilled;                     // popped from a stack to be put into a list
@@ -59,19 +58,20 @@ struct alignas(64) Pool : detail::PoolCore {
     static const Pool& of(const detail::PoolCore& core) noexcept { return static_cast<const Pool&>(core); }
 
     // pool.cpp
-    void* pop(unsigned cpu) noexcept;
-    void push(void* object) noexcept;
     std::uint64_t close() noexcept;
     void returned(std::uint64_t count) noexcept;  // to a closed pool
 
     // create_pool.cpp
     void free() noexcept;
 
+    // Those of a pool of this shape. `in_order`: every CPU's list has its number.
+    const detail::PoolWays* choose_ways(bool in_order) const noexcept;
+
     // stacks.cpp
     // Empties the stacks of other CPUs, nearest first, until one gave something.
     PoolItems drain_nearest(unsigned cpu) noexcept;
-    // An operation met a shut stack: opens it after a quiet time. Returns whether it is open now.
-    bool consider_opening(unsigned cpu) noexcept;
+    // Opens a stack after a quiet time. Returns whether it is open now.
+    bool open_stack(unsigned cpu) noexcept;
     // Shuts every stack for good and empties it. Returns how many objects lay there.
     std::uint64_t close_stacks() noexcept;
 
@@ -79,10 +79,10 @@ struct alignas(64) Pool : detail::PoolCore {
         auto* first = const_cast<std::byte*>(reinterpret_cast<const std::byte*>(this)) + detail::pool_core_bytes;
         return *reinterpret_cast<detail::PoolStack*>(first + cpu * block_bytes);
     }
-    detail::PoolCounts& counts(unsigned cpu) const noexcept {
-        return *reinterpret_cast<detail::PoolCounts*>(reinterpret_cast<std::byte*>(&stack(cpu)) + counts_at());
+    detail::PoolCounts& counts(detail::PoolStack& stack) const noexcept {
+        auto* end = reinterpret_cast<std::byte*>(&stack) + block_bytes;
+        return *reinterpret_cast<detail::PoolCounts*>(end - sizeof(detail::PoolCounts));
     }
-    std::size_t counts_at() const noexcept { return block_bytes - sizeof(detail::PoolCounts); }
     static void** slots(detail::PoolStack& stack) noexcept {
         return reinterpret_cast<void**>(reinterpret_cast<std::byte*>(&stack) + detail::pool_stack_slots);
     }
@@ -98,8 +98,28 @@ struct alignas(64) Pool : detail::PoolCore {
         if (list_count == spread_over) return position < list_count ? position : position % list_count;
         return static_cast<std::uint32_t>(std::uint64_t{position} * list_count / spread_over) % list_count;
     }
-    // Into which threads of this CPU put what does not stay there, and where they look first.
-    std::uint32_t list_of(unsigned cpu) const noexcept { return lists_by_cpu ? cpu : stack(cpu).list; }
+
+    // Lists, where it is not known beforehand which form they have.
+    PoolSet& set(std::uint32_t list) const noexcept { return static_cast<PoolSet&>(lists[list]); }
+    PoolChain& chain(std::uint32_t list) const noexcept { return static_cast<PoolChain&>(lists[list]); }
+    PoolItems take(std::uint32_t list, std::uint64_t most) noexcept {
+        return has_sets ? set(list).take(links, most) : chain(list).take(links, most);
+    }
+    PoolItem take_one(std::uint32_t list) noexcept { return has_sets ? set(list).take_one() : chain(list).take_one(links); }
+    [[nodiscard]] bool put(std::uint32_t list, const PoolItems& items) noexcept {
+        return has_sets ? set(list).put(links, items) : chain(list).put(links, items);
+    }
+    std::uint64_t close(std::uint32_t list) noexcept { return has_sets ? set(list).close() : chain(list).close(links); }
+    std::uint64_t takes(std::uint32_t list) const noexcept {
+        return lists[list].takes(has_sets ? PoolSet::item_bits : PoolChain::item_bits);
+    }
+
+    // Checked pools: a bit for each object.
+    std::atomic<std::uint64_t>* out() const noexcept {
+        constexpr std::size_t links_of_a_word = sizeof(std::uint64_t) / sizeof(PoolLink);
+        return reinterpret_cast<std::atomic<std::uint64_t>*>(links + (capacity + 1) / links_of_a_word * links_of_a_word);
+    }
+
     // Where bits of empty lists are cleared, the set ones are worth a look.
     bool clears_bits() const noexcept { return list_count > 8; }
 };
@@ -107,16 +127,30 @@ static_assert(sizeof(Pool) == detail::pool_core_bytes);
 
 // A stack that was emptied from outside stays shut until so many operations in a row met no miss on its CPU: each emptying is
 // paid for by as many on the lists. One that was never used is opened by the first.
-inline constexpr std::uint32_t pool_quiet_enough = 512;
+inline constexpr std::uint64_t pool_quiet_enough = 512;
 inline constexpr std::uint64_t pool_gate_shut = 1;  // PoolStack::gate: nobody holds it, the stack is shut
 
 // A stack's top, which sequences store and others change under the stack's gate.
 inline std::atomic_ref<std::uint64_t> top_of(detail::PoolStack& stack) noexcept { return std::atomic_ref(stack.top); }
-inline std::uint64_t top_now(const Pool& pool, unsigned cpu) noexcept {
-    return top_of(pool.stack(cpu)).load(std::memory_order_relaxed);
+inline std::uint64_t top_now(const detail::PoolStack& stack) noexcept {
+    return top_of(const_cast<detail::PoolStack&>(stack)).load(std::memory_order_relaxed);
 }
 inline bool is_shut(std::uint64_t top) noexcept { return (top & detail::pool_stack_shut) != 0; }
 inline std::uint64_t count_in(std::uint64_t top) noexcept { return top & detail::pool_stack_count; }
+
+// An operation met a shut stack. Whether it stays shut; inexact where two threads of the CPU count, and need not be exact.
+inline bool stays_shut(detail::PoolCounts& counts) noexcept {
+    const std::atomic_ref quiet(counts.quiet);
+    const std::uint64_t operations = quiet.load(std::memory_order_relaxed) + 1;
+    quiet.store(operations, std::memory_order_relaxed);
+    return operations < pool_quiet_enough;
+}
+
+// After a miss.
+inline void begin_quiet(detail::PoolCounts& counts) noexcept {
+    const std::atomic_ref quiet(counts.quiet);
+    if (quiet.load(std::memory_order_relaxed) != 0) quiet.store(0, std::memory_order_relaxed);
+}
 
 // The bytes of one CPU's block in a pool of `capacity` objects: what the allowance leaves, and no more than the limit needs.
 struct PoolShape {

@@ -31,15 +31,15 @@ struct CpuGuess {
 };
 DYNFUNC_HIDDEN [[gnu::tls_model("initial-exec")]] extern thread_local constinit CpuGuess cpu_guess;
 
-// The CPU on which this thread was a moment ago: what the kernel last wrote into its area, if there is one; otherwise it is
-// asked for only now and then. Async-signal-safe; keeps errno.
-inline unsigned recent_cpu() noexcept {
-    constexpr std::ptrdiff_t cpu_id = 4;  // in struct rseq
+// The CPU on which this thread was a moment ago, as the kernel last wrote it into the thread's area; negative: it writes
+// nothing there. Async-signal-safe.
+[[gnu::always_inline]] inline std::int32_t told_cpu() noexcept {
     const std::ptrdiff_t area = cpu_area;
-    if (area != 0) {
-        const auto cpu = *reinterpret_cast<const volatile std::int32_t*>(detail::Restartable::thread_pointer() + area + cpu_id);
-        if (cpu >= 0) return static_cast<unsigned>(cpu);
-    }
+    return area == 0 ? -1 : detail::Restartable::cpu(area);
+}
+
+// For a thread that is told nothing: asked for only now and then. Async-signal-safe; keeps errno.
+inline unsigned guessed_cpu() noexcept {
     if (cpu_guess.uses++ % CpuGuess::uses_of_an_answer == 0) cpu_guess.ask();
     return cpu_guess.cpu;
 }

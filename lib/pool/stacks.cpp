@@ -79,7 +79,7 @@ PoolItems drain(const Pool& pool, unsigned cpu) noexcept {
     }
     const PoolItems items = empty(pool, stack);
     clear(pool.occupancy.open, pool.topology->cpus[cpu].position);
-    std::atomic_ref(stack.quiet).store(0u, std::memory_order_relaxed);
+    std::atomic_ref(pool.counts(stack).quiet).store(0, std::memory_order_relaxed);
     unlock(stack, gate_shut);
     return items;
 }
@@ -94,26 +94,22 @@ PoolItems Pool::drain_nearest(unsigned cpu) noexcept {
                        {here.position, here.cache_begin, here.cache_end, here.node_begin, here.node_end, topology->at.size()},
                        [&](std::size_t position) {
                            const unsigned other = topology->at[position];
-                           if (count_in(top_now(*this, other)) == 0) return false;
+                           if (count_in(top_now(stack(other))) == 0) return false;
                            items = drain(*this, other);
                            return items.count != 0;
                        });
     // What a thread without sequences has on its own CPU is as far away as on any other.
-    if (items.count == 0 && count_in(top_now(*this, cpu)) != 0) items = drain(*this, cpu);
+    if (items.count == 0 && count_in(top_now(stack(cpu))) != 0) items = drain(*this, cpu);
     return items;
 }
 
-bool Pool::consider_opening(unsigned cpu) noexcept {
+bool Pool::open_stack(unsigned cpu) noexcept {
     PoolStack& of = stack(cpu);
-    const std::atomic_ref quiet(of.quiet);
-    const std::uint32_t operations = quiet.load(std::memory_order_relaxed) + 1;  // inexact, and need not be exact
-    quiet.store(operations, std::memory_order_relaxed);
-    if (operations < pool_quiet_enough) return false;
     notice_new_process();
     const std::uint64_t gate = gate_of(of).load(std::memory_order_relaxed);
     if ((gate != gate_shut && !is_abandoned(gate)) || !try_lock(of, gate)) return false;
-    quiet.store(0u, std::memory_order_relaxed);
-    set(occupancy.open, topology->cpus[cpu].position);
+    std::atomic_ref(counts(of).quiet).store(0, std::memory_order_relaxed);
+    dynfunc::set(occupancy.open, topology->cpus[cpu].position);
     const auto top = top_of(of);
     // (Q) release: sequences that find it open find it as it was left, whoever emptied it. (Of a gate that was abandoned:
     // perhaps with objects in it, which then nobody else has.)
@@ -130,7 +126,7 @@ std::uint64_t Pool::close_stacks() noexcept {
         for (;;) {
             const std::uint64_t gate = gate_of(of).load(std::memory_order_relaxed);
             if ((gate == gate_open || gate == gate_shut || is_abandoned(gate)) && try_lock(of, gate)) break;
-            sched_yield();  // its holder is in the middle of drain() or consider_opening()
+            sched_yield();  // its holder is in the middle of drain() or open_stack()
         }
         // Refused: nobody can say what lies there. It is never counted, and the pool never freed.
         if (!has_sequences || shut(of, cpu)) found += empty(*this, of).count;

@@ -50,6 +50,8 @@ TEST(PoolBackEnd, TheReasonNamesWhatStandsInTheWay) {
     const std::string refusal = support.refusal == nullptr ? "" : support.refusal;
     if (DYNFUNC_GENERIC_SITES)
         EXPECT_EQ(refusal, "there are none for this machine, or in this build");
+    else if (test::thread_sanitizer)
+        EXPECT_NE(refusal.find("thread sanitizer"), std::string::npos) << refusal;
     else if (environment("GLIBC_TUNABLES") == "glibc.pthread.rseq=0")
         EXPECT_NE(refusal.find("glibc.pthread.rseq"), std::string::npos) << refusal;
     else if (environment("DYNFUNC_TEST_DENIED") == "membarrier") {

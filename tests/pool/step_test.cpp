@@ -246,7 +246,7 @@ protected:
     static void begin() {
         test::push_on(*pool_, 5, moving_);
         ASSERT_EQ(test::pop_on(*pool_, 5), moving_);
-        ASSERT_TRUE(is_set(pool_->occupancy.filled, pool_->list_of(5)));
+        ASSERT_TRUE(is_set(pool_->occupancy.filled, pool_->stack(5).list));
         found_ = nullptr;
     }
     static bool search() {

@@ -17,14 +17,16 @@ namespace dynfunc::detail {
 //            bits 8..63  how many objects were popped from here: adding 255 pops one and counts it
 struct PoolStack {
     std::uint64_t top;
-    std::uint64_t gate;   // who may shut and open it
-    std::uint32_t list;   // into which threads of this CPU put what does not stay here
-    std::uint32_t quiet;  // operations on this CPU since it was shut, or last missed
+    std::uint64_t gate;  // who may shut and open it
+    std::uint16_t cpu;   // whose it is
+    std::uint16_t list;  // into which threads of this CPU put what does not stay here
     // The slots follow, and at the end of the block PoolCounts.
 };
 
-// What threads of one CPU count, away from `top`: who searches looks there, and a miss writes here.
+// What threads of one CPU count, away from `top`: whoever searches looks there, and every miss and every operation that finds
+// the stack shut writes here.
 struct PoolCounts {
+    std::uint64_t quiet;  // operations since the stack was shut, or since a miss
     std::uint64_t misses, steals;
 };
 
@@ -34,12 +36,22 @@ inline constexpr std::uint64_t pool_stack_count = 0x7f;  // the bits that hold t
 inline constexpr std::uint64_t pool_stack_popped = 255;  // what a pop adds to `top`
 inline constexpr int pool_stack_pops = 8;                // where the number of pops begins
 
+struct PoolCore;
+
+// What pop and push do where this CPU's stack does not serve. `stack` is the one of the CPU on which the thread was when it
+// found nothing there; null: it was interrupted, or there are no sequences.
+struct PoolWays {
+    void* (*pop)(PoolCore&, PoolStack* stack) noexcept;
+    void (*push)(PoolCore&, void* object) noexcept;
+};
+
 // Written once, before anyone else knows the pool. The stack of CPU 0 follows it after pool_core_bytes, each further one after
 // block_bytes.
 struct PoolCore {
     std::ptrdiff_t area;        // from the thread pointer to what the kernel tells the thread (struct rseq); 0: no sequences
     std::uint64_t block_bytes;  // from one CPU's stack to the next
     std::uint64_t limit;        // how many objects a stack holds at most
+    const PoolWays* ways;
 };
 
 inline constexpr std::size_t pool_core_bytes = 192;

@@ -15,7 +15,7 @@
 
 namespace dynfunc::detail {
 
-#define DYNFUNC_DETAIL_SEQUENCE_BEGIN                            \
+#define DYNFUNC_DETAIL_SEQUENCE_ARM                              \
     ".pushsection .data.rel.ro.dynfunc_rseq,\"aw?\",@progbits\n" \
     ".p2align 5\n"                                               \
     "3: .word 0, 0\n"                                            \
@@ -26,9 +26,11 @@ namespace dynfunc::detail {
     " adrp %[stack], 3b\n"                                       \
     " add %[stack], %[stack], :lo12:3b\n"                        \
     " str %[stack], [%[area], #8]\n"                             \
-    "1: ldr %w[stack], [%[area], #4]\n"                          \
-    " cmp %w[stack], wzr\n"                                      \
-    " b.lt 5f\n"                                                 \
+    "1: ldr %w[stack], [%[area], #4]\n"
+#define DYNFUNC_DETAIL_SEQUENCE_BEGIN \
+    DYNFUNC_DETAIL_SEQUENCE_ARM       \
+    " cmp %w[stack], wzr\n"           \
+    " b.lt 5f\n"                      \
     " madd %[stack], %[stack], %[block_bytes], %[stacks]\n"
 
 // The four bytes before label 4 are what the kernel compares with the word that glibc registered: a breakpoint.
@@ -41,8 +43,8 @@ namespace dynfunc::detail {
     ".previous\n"
 
 #define DYNFUNC_DETAIL_SEQUENCE_OUTPUTS [area] "=&r"(area), [stack] "=&r"(stack)
-#define DYNFUNC_DETAIL_SEQUENCE_INPUTS(offset_of_area)                 \
-    [offset] "r"(offset_of_area), [block_bytes] "r"(core.block_bytes), \
+#define DYNFUNC_DETAIL_SEQUENCE_INPUTS                            \
+    [offset] "r"(core.area), [block_bytes] "r"(core.block_bytes), \
         [stacks] "r"(reinterpret_cast<const std::byte*>(&core) + pool_core_bytes)
 
 struct Restartable {
@@ -52,71 +54,80 @@ struct Restartable {
         return pointer;
     }
 
+    // What the kernel last wrote; negative: this thread has no restartable sequences. `offset` as `area` in PoolCore, not 0.
+    static std::int32_t cpu(std::ptrdiff_t offset) noexcept {
+        return *reinterpret_cast<const volatile std::int32_t*>(thread_pointer() + offset + 4);
+    }
+
     // Of a sequence that was left half-way: as its last instruction, which it did not reach.
     static void leave(std::ptrdiff_t offset) noexcept {
         asm volatile("str xzr, [%0, #8]" : : "r"(thread_pointer() + offset) : "memory");
     }
 
-    // False: nothing to be had here (empty, shut, no sequences), or the sequence was interrupted.
-    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object) noexcept {
+    // False: nothing to be had. `at` is the stack that is empty or shut; null: the sequence was interrupted, or this thread has
+    // none.
+    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object, PoolStack*& at) noexcept {
         std::uint64_t area, stack, top, slot;
         void* found;
         asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
                           " ldr %[top], [%[stack]]\n"
+                          " mov %[found], xzr\n"
                           " sub %w[slot], %w[top], #1\n"
                           " and %[slot], %[slot], #255\n"
                           " cmp %[slot], %[last]\n"  // empty: 255; shut: 127 and more
-                          " b.hi 5f\n"
+                          " b.hi 2f\n"
                           " add %[found], %[stack], %[slots]\n"
                           " ldr %[found], [%[found], %[slot], lsl #3]\n"
                           " add %[top], %[top], %[popped]\n"
                           " str %[top], [%[stack]]\n" DYNFUNC_DETAIL_SEQUENCE_END
                           : DYNFUNC_DETAIL_SEQUENCE_OUTPUTS, [top] "=&r"(top), [slot] "=&r"(slot), [found] "=&r"(found)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(core.area), [last] "I"(pool_stack_count - 1),
-                            [popped] "I"(pool_stack_popped), [slots] "I"(pool_stack_slots)
+                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS, [last] "I"(pool_stack_count - 1), [popped] "I"(pool_stack_popped),
+                            [slots] "I"(pool_stack_slots)
                           : "memory", "cc"
                           : slow);
         object = found;
-        return true;
+        at = reinterpret_cast<PoolStack*>(stack);
+        return found != nullptr;
     slow:
         leave(core.area);
+        at = nullptr;
         return false;
     }
 
     // False: no room here (full, shut, no sequences), or the sequence was interrupted.
     [[gnu::always_inline]] static bool push(const PoolCore& core, void* object) noexcept {
         std::uint64_t area, stack, top, slot, room;
-        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
-                          " ldr %[top], [%[stack]]\n"
-                          " and %[slot], %[top], #255\n"
-                          " cmp %[slot], %[limit]\n"  // shut: 128 and more
-                          " b.hs 5f\n"
-                          " add %[room], %[stack], %[slots]\n"
-                          " str %[object], [%[room], %[slot], lsl #3]\n"
-                          " add %[top], %[top], #1\n"
-                          " str %[top], [%[stack]]\n" DYNFUNC_DETAIL_SEQUENCE_END
-                          : DYNFUNC_DETAIL_SEQUENCE_OUTPUTS, [top] "=&r"(top), [slot] "=&r"(slot), [room] "=&r"(room)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(core.area), [object] "r"(object), [limit] "r"(core.limit),
-                            [slots] "I"(pool_stack_slots)
-                          : "memory", "cc"
-                          : slow);
+        asm volatile goto(
+            DYNFUNC_DETAIL_SEQUENCE_BEGIN
+            " ldr %[top], [%[stack]]\n"
+            " and %[slot], %[top], #255\n"
+            " cmp %[slot], %[limit]\n"  // shut: 128 and more
+            " b.hs 5f\n"
+            " add %[room], %[stack], %[slots]\n"
+            " str %[object], [%[room], %[slot], lsl #3]\n"
+            " add %[top], %[top], #1\n"
+            " str %[top], [%[stack]]\n" DYNFUNC_DETAIL_SEQUENCE_END
+            : DYNFUNC_DETAIL_SEQUENCE_OUTPUTS, [top] "=&r"(top), [slot] "=&r"(slot), [room] "=&r"(room)
+            : DYNFUNC_DETAIL_SEQUENCE_INPUTS, [object] "r"(object), [limit] "r"(core.limit), [slots] "I"(pool_stack_slots)
+            : "memory", "cc"
+            : slow);
         return true;
     slow:
         leave(core.area);
         return false;
     }
 
-    // Adds one to the word `word` bytes into this CPU's stack. `offset` as `area` in PoolCore, also of a pool that has no
-    // sequences.
-    static bool count(const PoolCore& core, std::ptrdiff_t offset, std::size_t word) noexcept {
-        std::uint64_t area, stack, number;
-        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
-                          " add %[stack], %[stack], %[word]\n"
-                          " ldr %[number], [%[stack]]\n"
-                          " add %[number], %[number], #1\n"
-                          " str %[number], [%[stack]]\n" DYNFUNC_DETAIL_SEQUENCE_END
-                          : DYNFUNC_DETAIL_SEQUENCE_OUTPUTS, [number] "=&r"(number)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(offset), [word] "r"(word)
+    // Adds one to a number that only threads on `cpu` change, each in such a sequence. `offset` as `area` in PoolCore, not 0.
+    // False: this thread runs elsewhere, or the sequence was interrupted.
+    [[gnu::always_inline]] static bool count(std::ptrdiff_t offset, unsigned cpu, std::uint64_t& number) noexcept {
+        std::uint64_t area, stack;
+        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_ARM
+                          " cmp %w[stack], %w[cpu]\n"
+                          " b.ne 5f\n"
+                          " ldr %[stack], [%[number]]\n"
+                          " add %[stack], %[stack], #1\n"
+                          " str %[stack], [%[number]]\n" DYNFUNC_DETAIL_SEQUENCE_END:DYNFUNC_DETAIL_SEQUENCE_OUTPUTS
+                          : [offset] "r"(offset), [cpu] "r"(cpu), [number] "r"(&number)
                           : "memory", "cc"
                           : slow);
         return true;
@@ -130,5 +141,6 @@ struct Restartable {
 #undef DYNFUNC_DETAIL_SEQUENCE_OUTPUTS
 #undef DYNFUNC_DETAIL_SEQUENCE_END
 #undef DYNFUNC_DETAIL_SEQUENCE_BEGIN
+#undef DYNFUNC_DETAIL_SEQUENCE_ARM
 
 }  // namespace dynfunc::detail

@@ -22,7 +22,7 @@
 
 namespace dynfunc::detail {
 
-#define DYNFUNC_DETAIL_SEQUENCE_BEGIN                            \
+#define DYNFUNC_DETAIL_SEQUENCE_ARM                              \
     ".pushsection .data.rel.ro.dynfunc_rseq,\"aw?\",@progbits\n" \
     ".p2align 5\n"                                               \
     "3: .long 0, 0\n"                                            \
@@ -30,10 +30,13 @@ namespace dynfunc::detail {
     ".popsection\n"                                              \
     " leaq 3b(%%rip), %[stack]\n"                                \
     " movq %[stack], %%fs:8(%[area])\n"                          \
-    "1: movl %%fs:4(%[area]), %k[stack]\n"                       \
-    " testl %k[stack], %k[stack]\n"                              \
-    " js %l[slow]\n"                                             \
-    " imulq %[block_bytes], %[stack]\n"                          \
+    "1:"
+#define DYNFUNC_DETAIL_SEQUENCE_BEGIN    \
+    DYNFUNC_DETAIL_SEQUENCE_ARM          \
+    " movl %%fs:4(%[area]), %k[stack]\n" \
+    " testl %k[stack], %k[stack]\n"      \
+    " js %l[slow]\n"                     \
+    " imulq %[block_bytes], %[stack]\n"  \
     " leaq %c[core_bytes](%[core],%[stack]), %[stack]\n"
 
 // The four bytes before label 4 are what the kernel compares with the word that glibc registered: an undefined instruction.
@@ -45,8 +48,8 @@ namespace dynfunc::detail {
     "4: jmp %l[slow]\n"             \
     ".previous\n"
 
-#define DYNFUNC_DETAIL_SEQUENCE_INPUTS(area_of_thread) \
-    [area] "r"(area_of_thread), [core] "r"(&core), [block_bytes] "m"(core.block_bytes), [core_bytes] "i"(pool_core_bytes)
+#define DYNFUNC_DETAIL_SEQUENCE_INPUTS \
+    [area] "r"(core.area), [core] "r"(&core), [block_bytes] "m"(core.block_bytes), [core_bytes] "i"(pool_core_bytes)
 
 struct Restartable {
     // A thread's own copy of struct rseq, seen from here.
@@ -56,64 +59,77 @@ struct Restartable {
         return pointer;
     }
 
+    // What the kernel last wrote; negative: this thread has no restartable sequences. `area` as in PoolCore, not 0.
+    static std::int32_t cpu(std::ptrdiff_t area) noexcept {
+        std::int32_t cpu;
+        asm volatile("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(area));
+        return cpu;
+    }
+
     // Of a sequence that was left half-way: as its last instruction, which it did not reach.
     static void leave(std::ptrdiff_t area) noexcept { asm volatile("movq $0, %%fs:8(%0)" : : "r"(area) : "memory"); }
 
-    // False: nothing to be had here (empty, shut, no sequences), or the sequence was interrupted.
-    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object) noexcept {
+    // False: nothing to be had. `at` is the stack that is empty or shut; null: the sequence was interrupted, or this thread has
+    // none.
+    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object, PoolStack*& at) noexcept {
         std::uint64_t stack, top, slot;
         void* found;
         asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
                           " movq (%[stack]), %[top]\n"
+                          " xorl %k[found], %k[found]\n"
                           " leal -1(%[top]), %k[slot]\n"
                           " movzbl %b[slot], %k[slot]\n"
                           " cmpl %[last], %k[slot]\n"  // empty: 255; shut: 127 and more
-                          " ja %l[slow]\n"
+                          " ja 2f\n"
                           " movq %c[slots](%[stack],%[slot],8), %[found]\n"
                           " addq %[popped], %[top]\n"
                           " movq %[top], (%[stack])\n" DYNFUNC_DETAIL_SEQUENCE_END
                           : [stack] "=&r"(stack), [top] "=&r"(top), [slot] "=&r"(slot), [found] "=&r"(found)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(core.area), [last] "i"(pool_stack_count - 1),
-                            [popped] "i"(pool_stack_popped), [slots] "i"(pool_stack_slots)
+                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS, [last] "i"(pool_stack_count - 1), [popped] "i"(pool_stack_popped),
+                            [slots] "i"(pool_stack_slots)
                           : "memory", "cc"
                           : slow);
         object = found;
-        return true;
+        at = reinterpret_cast<PoolStack*>(stack);
+        return found != nullptr;
     slow:
         leave(core.area);
+        at = nullptr;
         return false;
     }
 
     // False: no room here (full, shut, no sequences), or the sequence was interrupted.
     [[gnu::always_inline]] static bool push(const PoolCore& core, void* object) noexcept {
         std::uint64_t stack, top, slot;
-        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
-                          " movq (%[stack]), %[top]\n"
-                          " movzbl %b[top], %k[slot]\n"
-                          " cmpl %[limit], %k[slot]\n"  // shut: 128 and more
-                          " jae %l[slow]\n"
-                          " movq %[object], %c[slots](%[stack],%[slot],8)\n"
-                          " incq %[top]\n"
-                          " movq %[top], (%[stack])\n" DYNFUNC_DETAIL_SEQUENCE_END
-                          : [stack] "=&r"(stack), [top] "=&r"(top), [slot] "=&r"(slot)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(core.area), [object] "r"(object), [limit] "m"(core.limit),
-                            [slots] "i"(pool_stack_slots)
-                          : "memory", "cc"
-                          : slow);
+        asm volatile goto(
+            DYNFUNC_DETAIL_SEQUENCE_BEGIN
+            " movq (%[stack]), %[top]\n"
+            " movzbl %b[top], %k[slot]\n"
+            " cmpl %[limit], %k[slot]\n"  // shut: 128 and more
+            " jae %l[slow]\n"
+            " movq %[object], %c[slots](%[stack],%[slot],8)\n"
+            " incq %[top]\n"
+            " movq %[top], (%[stack])\n" DYNFUNC_DETAIL_SEQUENCE_END
+            : [stack] "=&r"(stack), [top] "=&r"(top), [slot] "=&r"(slot)
+            : DYNFUNC_DETAIL_SEQUENCE_INPUTS, [object] "r"(object), [limit] "m"(core.limit), [slots] "i"(pool_stack_slots)
+            : "memory", "cc"
+            : slow);
         return true;
     slow:
         leave(core.area);
         return false;
     }
 
-    // Adds one to the word `word` bytes into this CPU's stack. `area` as in PoolCore, also of a pool that has no sequences.
-    static bool count(const PoolCore& core, std::ptrdiff_t area, std::size_t word) noexcept {
-        std::uint64_t stack;
-        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
-                          " addq %[word], %[stack]\n"
-                          " incq (%[stack])\n" DYNFUNC_DETAIL_SEQUENCE_END
-                          : [stack] "=&r"(stack)
-                          : DYNFUNC_DETAIL_SEQUENCE_INPUTS(area), [word] "r"(word)
+    // Adds one to a number that only threads on `cpu` change, each in such a sequence. `area` as in PoolCore, not 0. False:
+    // this thread runs elsewhere, or the sequence was interrupted.
+    [[gnu::always_inline]] static bool count(std::ptrdiff_t area, unsigned cpu, std::uint64_t& number) noexcept {
+        std::uint64_t descriptor;
+        asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_ARM
+                          " cmpl %[cpu], %%fs:4(%[area])\n"
+                          " jne %l[slow]\n"
+                          " incq %[number]\n" DYNFUNC_DETAIL_SEQUENCE_END
+                          : [stack] "=&r"(descriptor), [number] "+m"(number)
+                          : [area] "r"(area), [cpu] "r"(cpu)
                           : "memory", "cc"
                           : slow);
         return true;
@@ -126,5 +142,6 @@ struct Restartable {
 #undef DYNFUNC_DETAIL_SEQUENCE_INPUTS
 #undef DYNFUNC_DETAIL_SEQUENCE_END
 #undef DYNFUNC_DETAIL_SEQUENCE_BEGIN
+#undef DYNFUNC_DETAIL_SEQUENCE_ARM
 
 }  // namespace dynfunc::detail
