@@ -135,7 +135,7 @@ void lay_out(Pool& pool, std::byte* at) noexcept {
     if (pool.checked)
         for (std::size_t i = 0; i < words_of(pool.capacity); ++i) new (&pool.out()[i]) std::atomic<std::uint64_t>(0);
 
-    pool.is_small = !pool.clears_bits() && pool.cpus <= 8;
+    pool.is_small = !pool.clears_bits() && pool.cpus <= 64;
     bool in_order = pool.list_count == pool.cpus;
     for (unsigned cpu = 0; cpu < pool.cpus; ++cpu)
         in_order = in_order && pool.list_at(pool.topology->cpus[cpu].position) == cpu;

@@ -169,7 +169,7 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
 // What a pool is, known where its pop and push are compiled: what each of them has to ask costs as much as half of its work.
 struct Kind {
     bool has_sequences, has_sets;
-    bool is_plain;  // no bits of lists are kept and no pushes checked, and there is one list, or each CPU's has its number
+    bool is_plain;  // few CPUs, no pushes checked, and one list, or each CPU's has its number
     bool has_one_list;
 
     std::uint32_t list_of(const PoolStack& stack, unsigned cpu) const noexcept {
@@ -177,21 +177,23 @@ struct Kind {
     }
 };
 
-// Whether a pool on a small machine has nothing anywhere, on a first look: a miss is to cost no more than it must.
+// Whether a pool whose places are few has nothing anywhere, on a first look: a miss is to cost no more than it must.
 [[gnu::always_inline]] inline bool looks_empty(const Pool& pool, Kind kind) noexcept {
     if (!kind.is_plain && !pool.is_small) return false;
-    // In memory the stacks come first, then the lists, then the links.
     std::uint64_t heads = 0, tops = 0;
-    if (kind.has_sequences) {
+    if (kind.has_sequences && kind.is_plain) {
+        // In memory the stacks come first, then the lists, then the links.
         auto* at = reinterpret_cast<const std::byte*>(&pool.stack(0));
         do tops |= top_now(*reinterpret_cast<const PoolStack*>(at));
         while ((at += pool.block_bytes) != reinterpret_cast<const std::byte*>(pool.lists));
+    } else if (kind.has_sequences) {
+        for (std::uint64_t open = pool.occupancy.open->load(std::memory_order_relaxed); open != 0; open &= open - 1)
+            tops |= top_now(pool.stack(pool.topology->at[static_cast<std::size_t>(std::countr_zero(open))]));
     }
     const PoolList* list = pool.lists;
     do heads |= list->head(std::memory_order_relaxed);
     while (!kind.has_one_list && ++list != static_cast<const void*>(pool.links));
-    if (!are_empty(heads, kind.has_sets)) return false;
-    return count_in(tops) == 0;
+    return are_empty(heads, kind.has_sets) && count_in(tops) == 0;
 }
 
 [[gnu::always_inline]] inline void* pop_at(Pool& pool, PoolStack& stack, unsigned cpu, Kind kind) noexcept {
@@ -286,7 +288,8 @@ const PoolWays* Pool::choose_ways(bool in_order) const noexcept {
         &ways_of<Kind{true, false, true, true}>,    &ways_of<Kind{true, true, false, false}>,
         &ways_of<Kind{true, true, true, false}>,    &ways_of<Kind{true, true, true, true}>,
     };
-    const bool is_plain = is_small && !checked && (in_order || list_count == 1);
+    constexpr std::uint32_t few_cpus = 8;  // a glance at each is cheaper than bits that say which are worth one
+    const bool is_plain = is_small && cpus <= few_cpus && !checked && (in_order || list_count == 1);
     return all[6 * has_sequences + 3 * has_sets + (is_plain ? 1 + (list_count == 1) : 0)];
 }
 
