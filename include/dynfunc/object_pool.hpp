@@ -122,7 +122,8 @@ inline void note_pushed(void*) noexcept {}
 [[gnu::always_inline]] inline void* pool_pop(PoolCore& core) noexcept {
     void* object;
     PoolStack* stack = nullptr;
-    if (core.area == 0 || !Restartable::pop(core, object, stack)) [[unlikely]] {
+    const std::ptrdiff_t area = __atomic_load_n(&core.area, __ATOMIC_RELAXED);
+    if (area == 0 || !Restartable::pop(core, area, object, stack)) [[unlikely]] {
         object = core.ways->pop(core, stack);
         if (object == nullptr) return nullptr;
     }
@@ -132,7 +133,8 @@ inline void note_pushed(void*) noexcept {}
 
 [[gnu::always_inline]] inline void pool_push(PoolCore& core, void* object) noexcept {
     note_pushed(object);
-    if (core.area == 0 || !Restartable::push(core, object)) [[unlikely]]
+    const std::ptrdiff_t area = __atomic_load_n(&core.area, __ATOMIC_RELAXED);
+    if (area == 0 || !Restartable::push(core, area, object)) [[unlikely]]
         core.ways->push(core, object);
 }
 

@@ -229,7 +229,7 @@ Result<Pool*> create_pool_on(const Topology& topology, std::size_t online, const
     auto& pool = *new (core.at()) Pool{};
     const auto even = static_cast<std::uint8_t>(std::countr_zero(stride));
     pool.has_sequences = back_end->kind == PoolBackEnd::restartable && !checked;
-    pool.area = pool.has_sequences ? sequence_support().area : 0;
+    pool.area = pool.has_sequences ? cpu_area : 0;
     pool.block_bytes = shape.block_bytes;
     pool.limit = shape.limit;
     pool.objects = objects.at();

@@ -16,15 +16,15 @@ using detail::Restartable;
 constexpr int attempts = 4;
 
 // `number` is one of PoolCounts of `stack`, on whose CPU this thread was a moment ago; elsewhere it counts for the whole pool.
-[[gnu::always_inline]] inline void count(Pool& pool, const PoolStack& stack, std::uint64_t& number,
-                                         std::atomic<std::uint64_t>& stray, bool has_sequences) noexcept {
-    const std::ptrdiff_t area = has_sequences ? pool.area : cpu_area;
+[[gnu::always_inline]] inline void count(const PoolStack& stack, std::uint64_t& number, std::atomic<std::uint64_t>& stray,
+                                         bool has_sequences) noexcept {
+    const std::ptrdiff_t area = cpu_area;
     if ((!has_sequences && area == 0) || !Restartable::count(area, stack.cpu, number)) [[unlikely]]
         stray.fetch_add(1, std::memory_order_relaxed);
 }
 
 [[gnu::always_inline]] inline void* miss(Pool& pool, PoolStack& stack, bool has_sequences) noexcept {
-    count(pool, stack, pool.counts(stack).misses, pool.stray_misses, has_sequences);
+    count(stack, pool.counts(stack).misses, pool.stray_misses, has_sequences);
     return nullptr;
 }
 
@@ -47,7 +47,7 @@ void* keep_first(Pool& pool, const PoolStack& stack, PoolItems items) noexcept {
     if (pool.has_sequences) {
         while (items.count != 0) {
             const PoolItem next = pool.links[items.first - 1].load(std::memory_order_relaxed);
-            if (!Restartable::push(pool, pool.object(items.first))) break;
+            if (!Restartable::push(pool, cpu_area, pool.object(items.first))) break;
             items.first = next;
             --items.count;
         }
@@ -109,7 +109,7 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
         if (items.count != 0) pool.drained.fetch_add(1, std::memory_order_relaxed);
     }
     if (items.count != 0) {
-        count(pool, stack, pool.counts(stack).steals, pool.stray_steals, pool.has_sequences);
+        count(stack, pool.counts(stack).steals, pool.stray_steals, pool.has_sequences);
         void* const object = keep_first(pool, stack, items);
         return pool.checked ? note_out(pool, pool.item(object)) : object;
     }
@@ -119,12 +119,13 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
 
 // A CPU whose stack is open, but empty or interrupted: fills it to the half from the list that is its own.
 [[gnu::noinline]] void* pop_beside_stack(Pool& pool, PoolStack& stack) noexcept {
+    pool.try_sequences(true);
     for (int i = 0; i < attempts; ++i) {
         const std::uint64_t top = top_now(stack);
         if (is_shut(top) || count_in(top) == 0) break;
         void* object;
         PoolStack* at;
-        if (Restartable::pop(pool, object, at)) return object;
+        if (Restartable::pop(pool, cpu_area, object, at)) return object;
     }
     const PoolItems items = pool.take(stack.list, pool.limit / 2 + 1);
     return items.count != 0 ? keep_first(pool, stack, items) : pop_from_others(pool, stack);
@@ -134,7 +135,7 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
 [[gnu::noinline]] void spill(Pool& pool, const PoolStack& stack, PoolItems items) noexcept {
     void* popped;
     PoolStack* at;
-    while (items.count <= pool.limit / 2 && Restartable::pop(pool, popped, at)) {
+    while (items.count <= pool.limit / 2 && Restartable::pop(pool, cpu_area, popped, at)) {
         const PoolItem found = pool.item(popped);
         pool.links[found - 1].store(static_cast<std::uint32_t>(items.first), std::memory_order_relaxed);
         items.first = found;
@@ -146,11 +147,12 @@ std::atomic<std::uint64_t>& out_bits(const Pool& pool, std::uint64_t item) noexc
 
 [[gnu::noinline]] void push_to_open_stack(Pool& pool, const PoolStack& stack, void* object, PoolItem item) noexcept {
     const PoolItems items{.first = item, .last = item, .count = 1};
+    pool.try_sequences(true);
     for (int i = 0; i < attempts; ++i) {
         const std::uint64_t top = top_now(stack);
         if (is_shut(top)) break;
         if (count_in(top) >= pool.limit) return spill(pool, stack, items);
-        if (Restartable::push(pool, object)) return;
+        if (Restartable::push(pool, cpu_area, object)) return;
     }
     put_at(pool, stack, items);
 }
@@ -228,35 +230,34 @@ struct Kind {
         pool.returned(1);
 }
 
-// A thread that is not told its CPU, or is on one that the pool does not know, has some other.
-unsigned some_cpu_in(const Pool& pool) noexcept {
-    const std::int32_t cpu = told_cpu();
-    return (cpu < 0 ? guessed_cpu() : static_cast<unsigned>(cpu)) % pool.cpus;
+// The CPU on which this thread was a moment ago. Not below Pool::cpus: it is not told, or the pool does not know that one.
+[[gnu::always_inline]] inline std::uint32_t recent_cpu(Kind kind) noexcept {
+    return static_cast<std::uint32_t>(kind.has_sequences ? Restartable::cpu(cpu_area) : told_cpu());
+}
+// Then it has some other.
+unsigned other_cpu_in(const Pool& pool, std::uint32_t cpu) noexcept {
+    return (static_cast<std::int32_t>(cpu) < 0 ? guessed_cpu() : cpu) % pool.cpus;
 }
 
 // Out of line, like everything that makes a call and comes back: so nothing is saved on the usual ways.
 template <Kind kind>
-[[gnu::noinline]] void* pop_somewhere(Pool& pool) noexcept {
-    const unsigned cpu = some_cpu_in(pool);
+[[gnu::noinline]] void* pop_somewhere(Pool& pool, std::uint32_t told) noexcept {
+    const unsigned cpu = other_cpu_in(pool, told);
     return pop_at(pool, pool.stack(cpu), cpu, kind);
 }
 template <Kind kind>
-[[gnu::noinline]] void push_somewhere(Pool& pool, void* object, PoolItem item) noexcept {
-    const unsigned cpu = some_cpu_in(pool);
+[[gnu::noinline]] void push_somewhere(Pool& pool, std::uint32_t told, void* object, PoolItem item) noexcept {
+    const unsigned cpu = other_cpu_in(pool, told);
     push_at(pool, pool.stack(cpu), cpu, object, item, kind);
 }
 
 template <Kind kind>
 void* pop_elsewhere(detail::PoolCore& core, PoolStack* stack) noexcept {
     Pool& pool = Pool::of(core);
-    if (kind.has_sequences) {
-        if (stack == nullptr) [[unlikely]]
-            return pop_somewhere<kind>(pool);
-        return pop_at(pool, *stack, stack->cpu, kind);
-    }
-    const auto cpu = static_cast<std::uint32_t>(told_cpu());
+    if (kind.has_sequences && stack != nullptr) return pop_at(pool, *stack, stack->cpu, kind);
+    const std::uint32_t cpu = recent_cpu(kind);
     if (cpu >= pool.cpus) [[unlikely]]
-        return pop_somewhere<kind>(pool);
+        return pop_somewhere<kind>(pool, cpu);
     return pop_at(pool, pool.stack(cpu), cpu, kind);
 }
 
@@ -268,9 +269,9 @@ void push_elsewhere(detail::PoolCore& core, void* object) noexcept {
         fatal("an object is pushed into a pool that it does not come from");
     if (!kind.is_plain && pool.checked) [[unlikely]]
         note_back(pool, item);
-    const auto cpu = static_cast<std::uint32_t>(told_cpu());
+    const std::uint32_t cpu = recent_cpu(kind);
     if (cpu >= pool.cpus) [[unlikely]]
-        return push_somewhere<kind>(pool, object, item);
+        return push_somewhere<kind>(pool, cpu, object, item);
     push_at(pool, pool.stack(cpu), cpu, object, item, kind);
 }
 

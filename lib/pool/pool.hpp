@@ -22,6 +22,7 @@
 
 #include "lists.hpp"
 #include "occupancy.hpp"
+#include "sequences.hpp"
 #include "topology.hpp"
 
 namespace dynfunc {
@@ -70,6 +71,12 @@ struct alignas(64) Pool : detail::PoolCore {
     // stacks.cpp
     // Empties the stacks of other CPUs, nearest first, until one gave something.
     PoolItems drain_nearest(unsigned cpu) noexcept;
+    // Whether pop and push try their sequences at all.
+    void try_sequences(bool which) noexcept {
+        const std::ptrdiff_t wanted = which ? cpu_area : 0;
+        if (const std::atomic_ref now(area); now.load(std::memory_order_relaxed) != wanted)
+            now.store(wanted, std::memory_order_relaxed);
+    }
     // Opens a stack after a quiet time. Returns whether it is open now.
     bool open_stack(unsigned cpu) noexcept;
     // Shuts every stack for good and empties it. Returns how many objects lay there.

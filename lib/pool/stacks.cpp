@@ -67,7 +67,7 @@ PoolItems empty(const Pool& pool, PoolStack& stack) noexcept {
     return items;
 }
 
-PoolItems drain(const Pool& pool, unsigned cpu) noexcept {
+PoolItems drain(Pool& pool, unsigned cpu) noexcept {
     notice_new_process();
     PoolStack& stack = pool.stack(cpu);
     const std::uint64_t gate = gate_of(stack).load(std::memory_order_relaxed);
@@ -81,6 +81,8 @@ PoolItems drain(const Pool& pool, unsigned cpu) noexcept {
     clear(pool.occupancy.open, pool.topology->cpus[cpu].position);
     std::atomic_ref(pool.counts(stack).quiet).store(0, std::memory_order_relaxed);
     unlock(stack, gate_shut);
+    // (A stack that is opened at this moment may be missed; whoever next finds it open says so again.)
+    if (!any_but(pool.occupancy.open, pool.cpus, pool.cpus)) pool.try_sequences(false);
     return items;
 }
 
@@ -115,6 +117,7 @@ bool Pool::open_stack(unsigned cpu) noexcept {
     // perhaps with objects in it, which then nobody else has.)
     top.store(top.load(std::memory_order_relaxed) & ~detail::pool_stack_shut, std::memory_order_release);
     unlock(of, gate_open);
+    try_sequences(true);
     return true;
 }
 

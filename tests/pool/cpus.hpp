@@ -45,7 +45,7 @@ struct alignas(32) ToldCpu {
 };
 [[gnu::tls_model("initial-exec")]] inline thread_local constinit ToldCpu told_cpu;
 
-// The calling thread's next operation on a pool that believes it is on this CPU.
+// The calling thread's next operations, while ToldCpus lives, believe that it is on this CPU.
 inline void be_on(unsigned cpu) {
     told_cpu.cpu_id_start = told_cpu.cpu_id = cpu;
     cpu_guess = {.cpu = cpu, .uses = 1};
@@ -55,14 +55,18 @@ inline std::ptrdiff_t told_area() {
     return pointer == nullptr ? 0 : reinterpret_cast<std::byte*>(&told_cpu) - pointer;
 }
 
-// As long as this lives, all threads believe be_on().
+// As long as this lives, all threads believe be_on(), in the sequences of pools that are made meanwhile too.
 class ToldCpus {
 public:
-    ToldCpus() : area_((static_cast<void>(sequence_support()), std::exchange(cpu_area, 0))) {}
+    ToldCpus() : ToldCpus(told_area()) {}
+    // Without sequences, which several threads must not run that believe to be on one CPU.
+    static ToldCpus without_sequences() { return ToldCpus(0); }
     ~ToldCpus() { cpu_area = area_; }
     ToldCpus(const ToldCpus&) = delete;
 
 private:
+    explicit ToldCpus(std::ptrdiff_t area) : area_((static_cast<void>(sequence_support()), std::exchange(cpu_area, area))) {}
+
     std::ptrdiff_t area_;  // that tells the truth
 };
 
@@ -116,11 +120,9 @@ struct LeavePool {
 };
 using OwnedPool = std::unique_ptr<Pool, LeavePool>;
 
-// Of objects of 64 bytes; its stacks, too, believe be_on().
+// Of objects of 64 bytes.
 inline OwnedPool pool_on(const Topology& topology, std::size_t capacity, PoolBackEnd back_end) {
-    OwnedPool pool(create_pool_on(topology, topology.cpus.size(), plan_of(capacity, back_end)).value());
-    if (pool->has_sequences) pool->area = told_area();
-    return pool;
+    return OwnedPool(create_pool_on(topology, topology.cpus.size(), plan_of(capacity, back_end)).value());
 }
 
 inline void* pop_on(Pool& pool, unsigned cpu) {

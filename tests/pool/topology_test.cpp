@@ -56,7 +56,7 @@ protected:
     const test::ToldCpus told_;
 };
 struct PoolLists : testing::Test {
-    const test::ToldCpus told;
+    const test::ToldCpus told = test::ToldCpus::without_sequences();
 };
 
 TEST_P(PoolTopology, ListsAreSearchedNearestFirst) {

@@ -45,10 +45,12 @@ struct PoolWays {
     void (*push)(PoolCore&, void* object) noexcept;
 };
 
-// Written once, before anyone else knows the pool. The stack of CPU 0 follows it after pool_core_bytes, each further one after
-// block_bytes.
+// Written once, before anyone else knows the pool, but for `area`. The stack of CPU 0 follows it after pool_core_bytes, each
+// further one after block_bytes.
 struct PoolCore {
-    std::ptrdiff_t area;        // from the thread pointer to what the kernel tells the thread (struct rseq); 0: no sequences
+    // From the thread pointer to what the kernel tells the thread (struct rseq). 0: no sequences, or all stacks are shut, so
+    // that trying them is time lost. Changed while others read it (relaxed): nobody is wrong who has the older value.
+    std::ptrdiff_t area;
     std::uint64_t block_bytes;  // from one CPU's stack to the next
     std::uint64_t limit;        // how many objects a stack holds at most
     const PoolWays* ways;

@@ -43,10 +43,11 @@ namespace dynfunc::detail {
     ".previous\n"
 
 #define DYNFUNC_DETAIL_SEQUENCE_OUTPUTS [area] "=&r"(area), [stack] "=&r"(stack)
-#define DYNFUNC_DETAIL_SEQUENCE_INPUTS                            \
-    [offset] "r"(core.area), [block_bytes] "r"(core.block_bytes), \
+#define DYNFUNC_DETAIL_SEQUENCE_INPUTS                         \
+    [offset] "r"(offset), [block_bytes] "r"(core.block_bytes), \
         [stacks] "r"(reinterpret_cast<const std::byte*>(&core) + pool_core_bytes)
 
+// `offset` as `area` in PoolCore, not 0.
 struct Restartable {
     static std::byte* thread_pointer() noexcept {
         std::byte* pointer;
@@ -54,7 +55,7 @@ struct Restartable {
         return pointer;
     }
 
-    // What the kernel last wrote; negative: this thread has no restartable sequences. `offset` as `area` in PoolCore, not 0.
+    // What the kernel last wrote; negative: this thread has no restartable sequences.
     static std::int32_t cpu(std::ptrdiff_t offset) noexcept {
         return *reinterpret_cast<const volatile std::int32_t*>(thread_pointer() + offset + 4);
     }
@@ -66,7 +67,8 @@ struct Restartable {
 
     // False: nothing to be had. `at` is the stack that is empty or shut; null: the sequence was interrupted, or this thread has
     // none.
-    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object, PoolStack*& at) noexcept {
+    [[gnu::always_inline]] static bool pop(const PoolCore& core, std::ptrdiff_t offset, void*& object,
+                                           PoolStack*& at) noexcept {
         std::uint64_t area, stack, top, slot;
         void* found;
         asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
@@ -89,13 +91,13 @@ struct Restartable {
         at = reinterpret_cast<PoolStack*>(stack);
         return found != nullptr;
     slow:
-        leave(core.area);
+        leave(offset);
         at = nullptr;
         return false;
     }
 
     // False: no room here (full, shut, no sequences), or the sequence was interrupted.
-    [[gnu::always_inline]] static bool push(const PoolCore& core, void* object) noexcept {
+    [[gnu::always_inline]] static bool push(const PoolCore& core, std::ptrdiff_t offset, void* object) noexcept {
         std::uint64_t area, stack, top, slot, room;
         asm volatile goto(
             DYNFUNC_DETAIL_SEQUENCE_BEGIN
@@ -113,11 +115,11 @@ struct Restartable {
             : slow);
         return true;
     slow:
-        leave(core.area);
+        leave(offset);
         return false;
     }
 
-    // Adds one to a number that only threads on `cpu` change, each in such a sequence. `offset` as `area` in PoolCore, not 0.
+    // Adds one to a number that only threads on `cpu` change, each in such a sequence.
     // False: this thread runs elsewhere, or the sequence was interrupted.
     [[gnu::always_inline]] static bool count(std::ptrdiff_t offset, unsigned cpu, std::uint64_t& number) noexcept {
         std::uint64_t area, stack;

@@ -49,8 +49,9 @@ namespace dynfunc::detail {
     ".previous\n"
 
 #define DYNFUNC_DETAIL_SEQUENCE_INPUTS \
-    [area] "r"(core.area), [core] "r"(&core), [block_bytes] "m"(core.block_bytes), [core_bytes] "i"(pool_core_bytes)
+    [area] "r"(area), [core] "r"(&core), [block_bytes] "m"(core.block_bytes), [core_bytes] "i"(pool_core_bytes)
 
+// `area` as in PoolCore, not 0.
 struct Restartable {
     // A thread's own copy of struct rseq, seen from here.
     static std::byte* thread_pointer() noexcept {
@@ -59,7 +60,7 @@ struct Restartable {
         return pointer;
     }
 
-    // What the kernel last wrote; negative: this thread has no restartable sequences. `area` as in PoolCore, not 0.
+    // What the kernel last wrote; negative: this thread has no restartable sequences.
     static std::int32_t cpu(std::ptrdiff_t area) noexcept {
         std::int32_t cpu;
         asm volatile("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(area));
@@ -71,7 +72,7 @@ struct Restartable {
 
     // False: nothing to be had. `at` is the stack that is empty or shut; null: the sequence was interrupted, or this thread has
     // none.
-    [[gnu::always_inline]] static bool pop(const PoolCore& core, void*& object, PoolStack*& at) noexcept {
+    [[gnu::always_inline]] static bool pop(const PoolCore& core, std::ptrdiff_t area, void*& object, PoolStack*& at) noexcept {
         std::uint64_t stack, top, slot;
         void* found;
         asm volatile goto(DYNFUNC_DETAIL_SEQUENCE_BEGIN
@@ -93,13 +94,13 @@ struct Restartable {
         at = reinterpret_cast<PoolStack*>(stack);
         return found != nullptr;
     slow:
-        leave(core.area);
+        leave(area);
         at = nullptr;
         return false;
     }
 
     // False: no room here (full, shut, no sequences), or the sequence was interrupted.
-    [[gnu::always_inline]] static bool push(const PoolCore& core, void* object) noexcept {
+    [[gnu::always_inline]] static bool push(const PoolCore& core, std::ptrdiff_t area, void* object) noexcept {
         std::uint64_t stack, top, slot;
         asm volatile goto(
             DYNFUNC_DETAIL_SEQUENCE_BEGIN
@@ -116,11 +117,11 @@ struct Restartable {
             : slow);
         return true;
     slow:
-        leave(core.area);
+        leave(area);
         return false;
     }
 
-    // Adds one to a number that only threads on `cpu` change, each in such a sequence. `area` as in PoolCore, not 0. False:
+    // Adds one to a number that only threads on `cpu` change, each in such a sequence. False:
     // this thread runs elsewhere, or the sequence was interrupted.
     [[gnu::always_inline]] static bool count(std::ptrdiff_t area, unsigned cpu, std::uint64_t& number) noexcept {
         std::uint64_t descriptor;
