@@ -33,6 +33,12 @@ enum class Errc : std::uint8_t {
     sync_failed,            // the system refuses to make running cores see new code
     capacity_out_of_range,  // a pool of no objects, or of too many
     bad_alignment,          // no power of two, or less than the type needs
+    not_an_instruction,     // the bytes there are none, or nothing here can read them
+    not_movable,            // an instruction that can run nowhere else
+    no_unwind_table,        // an object that does not say where its functions are
+    too_short,              // no room for a jump: the instruction, or the function, ends before
+    branch_inside,          // a branch leads into instructions that would have to move
+    call_inside,            // a call among them would come back to where the jump stands
     no_sequences,           // restartable sequences were asked for and are not to be had
 };
 

@@ -37,6 +37,18 @@ const char* cause(Errc code) noexcept {
             return "the pool's capacity is zero, more than 16777214, or more bytes than there are addresses";
         case Errc::bad_alignment:
             return "the alignment is no power of two, or less than the type needs";
+        case Errc::not_an_instruction:
+            return "the bytes are no instruction, or nothing here can read them";
+        case Errc::not_movable:
+            return "the instruction cannot be moved to another place";
+        case Errc::no_unwind_table:
+            return "the object has no unwind table that says where its functions are";
+        case Errc::too_short:
+            return "there is no room for a jump";
+        case Errc::branch_inside:
+            return "a branch leads into the instructions that a jump would replace";
+        case Errc::call_inside:
+            return "a call among the instructions that a jump would replace comes back to where it would stand";
         case Errc::no_sequences:
             return "restartable sequences are not to be had in this process";
     }

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// Plans for e9 rel32, whose distance counts from its own end.
+#include "jump_plan.hpp"
+
+#include <algorithm>
+
+#include "x86/decoded.hpp"
+
+namespace dynfunc::arch::x86 {
+namespace {
+
+constexpr std::size_t jump_bytes = 5, opcode_bytes = 1;
+constexpr std::uint32_t breakpoint = 0xcc;
+
+std::unexpected<Error> refuse(Errc code, Address at) noexcept { return std::unexpected(Error{.code = code, .address = at}); }
+
+// Byte k of the site, as a part of the distance.
+constexpr std::uint32_t in_distance(std::uint32_t byte, std::size_t k) noexcept { return byte << (8 * (k - opcode_bytes)); }
+
+}  // namespace
+
+Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
+    const auto displaced = read_displaced(site.code, site.at, form == JumpForm::guarded ? jump_bytes : 1);
+    if (!displaced) return std::unexpected(displaced.error());
+    const std::size_t size = displaced->size();
+    if (form == JumpForm::whole && size < jump_bytes) return refuse(Errc::too_short, site.at);
+    if (form != JumpForm::punned && size < jump_bytes && site.code.size() - size + site.free_behind < jump_bytes - size)
+        return refuse(Errc::too_short, site.at);
+    // Behind an instruction that never goes on, other code of the function may begin.
+    if (form == JumpForm::guarded && size < jump_bytes && site.code.size() > size) return refuse(Errc::too_short, site.at);
+
+    for (std::size_t k = 1; k < size; ++k)
+        if ((site.branches_to >> k & 1) != 0) return refuse(Errc::branch_inside, site.at + static_cast<std::ptrdiff_t>(k));
+    JumpPlan plan{
+        .form = form, .displaced = *displaced, .written = jump_bytes, .given_mask = 0, .given = 0, .distance_from = jump_bytes};
+    for (std::size_t i = 0; i < displaced->count && form == JumpForm::guarded; ++i) {
+        const std::size_t end = displaced->begins[i + 1];
+        if (end >= jump_bytes) break;
+        if ((displaced->calls >> i & 1) != 0) return refuse(Errc::call_inside, site.at + displaced->begins[i]);
+        if (i + 1 == displaced->count) break;  // behind it stands nothing that runs
+        plan.given_mask |= in_distance(0xff, end);
+        plan.given |= in_distance(breakpoint, end);
+    }
+    if (form == JumpForm::punned) {
+        if (site.code.size() < jump_bytes) return refuse(Errc::too_short, site.at);
+        plan.written = static_cast<std::uint8_t>(std::min(size, jump_bytes));
+        for (std::size_t k = plan.written; k < jump_bytes; ++k) {
+            plan.given_mask |= in_distance(0xff, k);
+            plan.given |= in_distance(std::to_integer<std::uint32_t>(site.code[k]), k);
+        }
+    }
+    // Whether the instructions can be moved at all; how far is asked where a place is found.
+    std::array<std::byte, Relocated::most_bytes> room;
+    if (const auto copy = relocate(*displaced, site.at, room); !copy) return std::unexpected(copy.error());
+    return plan;
+}
+
+void find_branch_targets(AddressRange code, void* context, void (*found)(void*, Address)) {
+    for (Address at = code.begin; at < code.end;) {
+        const auto decoded = decode(std::span(at.as<const std::byte*>(), static_cast<std::size_t>(code.end - at)), at);
+        if (!decoded) return;
+        if (const auto target = decoded->target()) found(context, *target);
+        at = decoded->end();
+    }
+}
+
+std::size_t padding_bytes(std::span<const std::byte> code) noexcept {
+    std::size_t size = 0;
+    while (size < code.size()) {
+        const auto decoded = decode(code.subspan(size), Address{});
+        if (!decoded || (decoded->mnemonic != ZYDIS_MNEMONIC_NOP && decoded->mnemonic != ZYDIS_MNEMONIC_INT3)) break;
+        size += decoded->length;
+    }
+    return size;
+}
+
+}  // namespace dynfunc::arch::x86
