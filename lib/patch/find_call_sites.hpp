@@ -45,6 +45,8 @@ public:
 
     // The function around a place; empty: the unwind table knows of none.
     AddressRange function_at(Address at) const noexcept { return unwind_.function_at(at); }
+    const UnwindTable& unwind_table() const noexcept { return unwind_; }
+    std::span<const AddressRange> segments() const noexcept { return std::span(text_).first(count_); }
 
 private:
     explicit ObjectText(UnwindTable unwind) noexcept : unwind_(unwind) {}

@@ -120,10 +120,15 @@ AddressRange UnwindTable::function_at(Address at) const noexcept {
         return place < header_ + entry.function;
     });
     if (next == entries_) return {};
-    const Entry& entry = next[-1];
+    const AddressRange function = this->function(static_cast<std::size_t>(next - entries_) - 1);
+    return function.contains(at) ? function : AddressRange{};
+}
+
+AddressRange UnwindTable::function(std::size_t i) const noexcept {
+    const Entry& entry = entries_[i];
     const Address begin = header_ + entry.function;
     const AddressRange function{begin, begin + static_cast<std::ptrdiff_t>(size_of_function(header_ + entry.description))};
-    return function.contains(at) && mapped_.contains(function.end - 1) ? function : AddressRange{};
+    return function.size() != 0 && mapped_.contains(begin) && mapped_.contains(function.end - 1) ? function : AddressRange{};
 }
 
 std::uint64_t UnwindTable::size_of_function(Address description) const noexcept {

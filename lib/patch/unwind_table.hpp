@@ -19,6 +19,10 @@ public:
     // `header` is the object's PT_GNU_EH_FRAME segment. Nothing: the object has no sorted table, or one of an unusual form.
     static std::optional<UnwindTable> of(Address header, AddressRange mapped) noexcept;
 
+    // All of them, by address. Empty: one whose end is not known.
+    std::size_t functions() const noexcept { return count_; }
+    AddressRange function(std::size_t i) const noexcept;
+
     // The function, or the part of one, whose instructions surround `at`; empty: none, or one whose end is not known.
     AddressRange function_at(Address at) const noexcept;
 

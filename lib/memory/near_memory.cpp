@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+#include "near_memory.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <string_view>
+
+#include "os.hpp"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17
+#endif
+
+namespace dynfunc {
+namespace {
+
+constexpr Address lowest{std::uintptr_t{1} << 20};   // below lie what null pointers reach, and vm.mmap_min_addr
+constexpr Address highest{std::uintptr_t{1} << 47};  // of user space on every machine without wider page tables
+constexpr std::size_t behind_heap = std::size_t{256} << 20, below_stack = std::size_t{16} << 20;
+
+// Whether a page is as good as the next one. What has few places to choose from must not find them full of what could be
+// anywhere.
+bool may_be_anywhere(const Reach& reach) noexcept { return reach.given_mask >> 12 == 0; }
+
+Address rounded_down(Address at, std::size_t to) noexcept { return Address{at.value & ~(to - 1)}; }
+
+// Lines of a file in /proc, without malloc. Calls line(text) for each.
+template <class Line>
+bool read_lines(const char* path, Line&& line) noexcept {
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    char buffer[8192];
+    std::size_t filled = 0;
+    for (;;) {
+        const ssize_t count = read(file, buffer + filled, sizeof buffer - filled);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) {
+            close(file);
+            return count == 0;
+        }
+        filled += static_cast<std::size_t>(count);
+        std::size_t begin = 0;
+        while (const void* end = std::memchr(buffer + begin, '\n', filled - begin)) {
+            const auto length = static_cast<std::size_t>(static_cast<const char*>(end) - (buffer + begin));
+            line(std::string_view(buffer + begin, length));
+            begin += length + 1;
+        }
+        if (begin == 0 && filled == sizeof buffer)
+            filled = 0;  // a path longer than the buffer: the rest of the line is garbage
+        std::memmove(buffer, buffer + begin, filled - begin);
+        filled -= begin;
+    }
+}
+
+}  // namespace
+
+// The smallest number whose bits under the mask are given, from a smallest one on: at the highest bit that differs either the
+// number grows by the given bit, and everything below is as small as can be; or the lowest free zero above it is set.
+std::optional<std::int32_t> Reach::first_distance(std::int64_t from_here) const noexcept {
+    constexpr std::uint32_t sign = std::uint32_t{1} << 31;  // flipped, so that numbers without sign have the same order
+    const std::int64_t start = std::max<std::int64_t>(from_here, least);
+    if (start > most) return std::nullopt;
+    std::uint32_t x = static_cast<std::uint32_t>(start) ^ sign;
+    const std::uint32_t wanted = given ^ (given_mask & sign);
+    if (const std::uint32_t differs = (x ^ wanted) & given_mask; differs != 0) {
+        const int top = 31 - std::countl_zero(differs);
+        int raised = top;
+        if ((wanted >> top & 1) == 0) {
+            while (++raised < 32 && (((given_mask | x) >> raised & 1) != 0)) {
+            }
+            if (raised == 32) return std::nullopt;
+            x |= std::uint32_t{1} << raised;
+        }
+        const std::uint32_t below = (std::uint32_t{1} << raised) - 1;
+        x = (x & ~below & ~given_mask) | wanted;
+        x = (x & ~(below & ~given_mask));
+    }
+    const auto distance = static_cast<std::int32_t>(x ^ sign);
+    if (distance > most) return std::nullopt;
+    return distance;
+}
+
+std::size_t NearMemory::Page::used_until(std::size_t offset, std::size_t count) const noexcept {
+    for (std::size_t i = offset + count; i > offset; --i)
+        if ((used[(i - 1) / 64] >> ((i - 1) % 64) & 1) != 0) return i;
+    return 0;
+}
+
+void NearMemory::Page::mark(std::size_t offset, std::size_t count, bool as_used) noexcept {
+    for (std::size_t i = offset; i < offset + count; ++i) {
+        const std::uint64_t bit = std::uint64_t{1} << (i % 64);
+        used[i / 64] = as_used ? used[i / 64] | bit : used[i / 64] & ~bit;
+    }
+}
+
+std::size_t NearMemory::index_of(Address at) const noexcept {
+    const PageAt* const behind = std::upper_bound(by_address_.begin(), by_address_.end(), at,
+                                                  [](Address wanted, const PageAt& page) { return wanted < page.at; });
+    return static_cast<std::size_t>(behind - by_address_.begin()) - 1;
+}
+
+// From the lowest page in reach on. A distance that fits no page leads to the next page, a page that has no such distance to
+// the next distance.
+std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size_t bytes) noexcept {
+    std::int64_t from = reach.least;
+    for (;;) {
+        const auto distance = reach.first_distance(from);
+        if (!distance) return std::nullopt;
+        const Address at = reach.from + *distance;
+        const std::size_t index = index_of(at);
+        if (index + 1 == 0 || at >= by_address_.begin()[index].at + static_cast<std::ptrdiff_t>(Page::bytes)) {
+            if (index + 1 == by_address_.size()) return std::nullopt;
+            from = by_address_.begin()[index + 1].at - reach.from;
+            continue;
+        }
+        const PageAt& place = by_address_.begin()[index];
+        if (!place.is_for_any && may_be_anywhere(reach)) {
+            from = place.at - reach.from + static_cast<std::ptrdiff_t>(Page::bytes);
+            continue;
+        }
+        Page& page = pages_.begin()[place.page];
+        const auto offset = static_cast<std::size_t>(at - place.at);
+        if (offset + bytes > Page::bytes) {
+            from = *distance + static_cast<std::int64_t>(Page::bytes - offset);
+        } else if (const std::size_t until = page.used_until(offset, bytes); until != 0) {
+            from = *distance + static_cast<std::int64_t>(until - offset);
+        } else {
+            page.mark(offset, bytes, true);
+            return at;
+        }
+    }
+}
+
+// What /proc/self/maps leaves free.
+bool NearMemory::read_gaps() noexcept {
+    gaps_.clear();
+    Address free_from = lowest;
+    bool fits = true;
+    const auto gap = [&](Address begin, Address end) {
+        if (begin < end) fits = gaps_.push_back({begin, end}) && fits;
+    };
+    const bool read = read_lines("/proc/self/maps", [&](std::string_view line) {
+        std::uintptr_t begin = 0, end = 0;
+        const char* const text_end = line.data() + line.size();
+        const auto dash = std::from_chars(line.data(), text_end, begin, 16);
+        if (dash.ec != std::errc{} || dash.ptr == text_end || *dash.ptr != '-') return;
+        if (std::from_chars(dash.ptr + 1, text_end, end, 16).ec != std::errc{}) return;
+        const bool is_stack = line.ends_with("[stack]"), is_heap = line.ends_with("[heap]");
+        gap(free_from, std::min(highest, Address{begin} - static_cast<std::ptrdiff_t>(is_stack ? below_stack : 0)));
+        free_from = Address{end} + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
+    });
+    gap(free_from, highest);
+    return read && fits;
+}
+
+// The nearest place in a gap; null: there is none.
+Address NearMemory::find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept {
+    Address best;
+    std::int64_t best_distance = std::numeric_limits<std::int64_t>::max();
+    for (const AddressRange& gap : gaps_) {
+        const Address begin{(gap.begin.value + unit - 1) & ~(unit - 1)}, end = rounded_down(gap.end, unit);
+        if (begin >= end) continue;
+        const std::int64_t first = begin - reach.from, last = end - reach.from;
+        // Whether the first place from there on lies in this gap, and is the nearest so far.
+        const auto consider = [&](std::int64_t from) {
+            for (int tries = 0; tries < 4; ++tries) {
+                const auto distance = reach.first_distance(from);
+                if (!distance || *distance + static_cast<std::int64_t>(bytes) > last) return false;
+                const Address at = reach.from + *distance;
+                const std::size_t room = Page::bytes - at.value % Page::bytes;
+                if (room < bytes) {
+                    from = *distance + static_cast<std::int64_t>(room);
+                    continue;
+                }
+                const std::int64_t far = *distance < 0 ? -std::int64_t{*distance} : std::int64_t{*distance};
+                if (far < best_distance) {
+                    best_distance = far;
+                    best = at;
+                }
+                return true;
+            }
+            return false;
+        };
+        // Ahead: the first one. Behind: the last ones of the gap, from ever further back.
+        if (last > 0) consider(std::max<std::int64_t>(first, 0));
+        if (first < 0) {
+            const std::int64_t end_behind = std::min<std::int64_t>(last, 0);
+            for (std::int64_t back = static_cast<std::int64_t>(unit);; back *= 2) {
+                const std::int64_t from = std::max(end_behind - back, first);
+                if (consider(from) || from == first) break;
+            }
+        }
+    }
+    return best;
+}
+
+bool NearMemory::add(Address begin, std::size_t bytes, bool is_for_any) noexcept {
+    const std::size_t count = bytes / Page::bytes;
+    if (!pages_.reserve(pages_.size() + count) || !by_address_.reserve(by_address_.size() + count)) return false;
+    const std::size_t index = index_of(begin) + 1;
+    for (std::size_t i = 0; i < count; ++i) {
+        static_cast<void>(
+            by_address_.push_back({begin + static_cast<std::ptrdiff_t>(i * Page::bytes), pages_.size(), is_for_any}));
+        static_cast<void>(pages_.push_back(Page{}));
+    }
+    std::rotate(by_address_.begin() + index, by_address_.end() - count, by_address_.end());
+    // What was one gap is two.
+    const Address end = begin + static_cast<std::ptrdiff_t>(bytes);
+    for (std::size_t i = 0; i < gaps_.size(); ++i) {
+        AddressRange& gap = gaps_.begin()[i];
+        if (!gap.contains(begin)) continue;
+        const AddressRange behind{end, gap.end};
+        gap.end = begin;
+        if (gaps_.push_back(behind))
+            std::rotate(gaps_.begin() + i + 1, gaps_.end() - 1, gaps_.end());
+        else
+            gaps_.clear();  // read again when needed
+        break;
+    }
+    return true;
+}
+
+Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcept {
+    const auto refused = [](Errc code, Address at, int os_error) {
+        return std::unexpected(Error{.code = code, .address = at, .os_error = os_error});
+    };
+    const std::size_t unit = std::max(os::page_size(), Page::bytes);
+    // What was free may have been taken by others; then, and where nothing is found, look again.
+    constexpr int attempts = 4;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+        if ((attempt != 0 || gaps_.empty()) && !read_gaps()) return refused(Errc::out_of_memory, reach.from, errno);
+        const Address at = find_gap(reach, bytes, unit);
+        if (!at && attempt != 0) break;
+        if (!at) continue;
+        const Address page = rounded_down(at, unit);
+        void* const mapped =
+            mmap(page.as<void*>(), unit, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (mapped == MAP_FAILED && errno == EEXIST) continue;
+        if (mapped == MAP_FAILED) return refused(Errc::out_of_memory, page, errno);
+        const bool is_there = mapped == page.as<void*>();  // not on kernels that do not know the flag, where somebody else is
+        if (is_there && add(page, unit, may_be_anywhere(reach))) return {};
+        munmap(mapped, unit);
+        if (is_there) return refused(Errc::out_of_memory, page, ENOMEM);
+    }
+    return refused(Errc::out_of_reach, reach.from, 0);
+}
+
+Result<Address> NearMemory::take(const Reach& reach, std::size_t bytes) noexcept {
+    const os::KeepErrno keep;
+    if (const auto at = take_from_pages(reach, bytes)) return *at;
+    if (auto mapped = map_page(reach, bytes); !mapped) return std::unexpected(mapped.error());
+    if (const auto at = take_from_pages(reach, bytes)) return *at;
+    return std::unexpected(Error{.code = Errc::out_of_reach, .address = reach.from});
+}
+
+void NearMemory::release(Address at, std::size_t bytes) noexcept {
+    const PageAt& page = by_address_.begin()[index_of(at)];
+    pages_.begin()[page.page].mark(static_cast<std::size_t>(at - page.at), bytes, false);
+}
+
+void NearMemory::abandon() noexcept {
+    pages_.abandon();
+    by_address_.abandon();
+    gaps_.abandon();
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#include "module_code.hpp"
+
+#include <algorithm>
+
+#include "find_call_sites.hpp"
+
+namespace dynfunc {
+
+Result<ModuleCode> ModuleCode::of(const void* inside) {
+    const char* reason = nullptr;
+    const auto text = ObjectText::of(inside, reason);
+    if (!text) return std::unexpected(Error{.code = Errc::no_unwind_table, .address = Address::of(inside)});
+    ModuleCode code;
+    code.text_.assign(text->segments().begin(), text->segments().end());
+    const UnwindTable& table = text->unwind_table();
+    for (std::size_t i = 0; i < table.functions(); ++i) {
+        const AddressRange function = table.function(i);
+        if (function.size() == 0 || (!code.functions_.empty() && function.begin < code.functions_.back().end)) continue;
+        const bool is_text = std::ranges::any_of(
+            code.text_, [&](AddressRange segment) { return segment.begin <= function.begin && function.end <= segment.end; });
+        if (is_text) code.functions_.push_back(function);
+    }
+    for (const AddressRange function : code.functions_)
+        arch::find_branch_targets(function, &code.branches_to_,
+                                  [](void* to, Address target) { static_cast<std::vector<Address>*>(to)->push_back(target); });
+    std::ranges::sort(code.branches_to_);
+    const auto [first, last] = std::ranges::unique(code.branches_to_);
+    code.branches_to_.erase(first, last);
+    return code;
+}
+
+arch::JumpSite ModuleCode::site(Address at) const noexcept {
+    arch::JumpSite site{.at = at, .code = {}, .free_behind = 0, .branches_to = 0};
+    const auto behind = std::ranges::upper_bound(functions_, at, {}, &AddressRange::begin);
+    if (behind == functions_.begin() || !behind[-1].contains(at)) return site;
+    const AddressRange function = behind[-1];
+    site.code = std::span(at.as<const std::byte*>(), static_cast<std::size_t>(function.end - at));
+    const auto segment = std::ranges::find_if(text_, [&](AddressRange range) { return range.contains(at); });
+    const Address next = behind == functions_.end() ? segment->end : std::min(behind->begin, segment->end);
+    site.free_behind =
+        arch::padding_bytes(std::span(function.end.as<const std::byte*>(), static_cast<std::size_t>(next - function.end)));
+    constexpr std::ptrdiff_t bits = 32;
+    for (auto target = std::ranges::lower_bound(branches_to_, at); target != branches_to_.end() && *target - at < bits;
+         ++target)
+        site.branches_to |= std::uint32_t{1} << (*target - at);
+    return site;
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The code of one loaded object, as far as who wants to put jumps into it has to know it: where functions begin and end, and
+// where branches lead.
+//
+//     auto code = ModuleCode::of(&some_function);
+//     auto plan = arch::plan_jump(arch::JumpForm::guarded, code->site(at));
+//
+// Functions are what the unwind table lists: also parts that the compiler has moved away, and not what has no unwind
+// information. Indirect branches lead somewhere that nobody can read; jump tables do not lead into a function's first bytes.
+#pragma once
+
+#include <dynfunc/result.hpp>
+
+#include <cstdint>
+#include <vector>
+
+#include "jump_plan.hpp"
+
+namespace dynfunc {
+
+class ModuleCode {
+public:
+    // Reads all instructions of the object around `inside`: some 100 ns for each (measured). The object stays loaded while this
+    // is used.
+    // Errors: no_unwind_table (address = inside).  Throws: std::bad_alloc.
+    static Result<ModuleCode> of(const void* inside);
+
+    // Ascending, and none overlaps the next.
+    const std::vector<AddressRange>& functions() const noexcept { return functions_; }
+    // What is known of a place; `code` is empty where that is in no function.
+    arch::JumpSite site(Address at) const noexcept;
+
+private:
+    std::vector<AddressRange> functions_, text_;
+    std::vector<Address> branches_to_;  // ascending
+};
+
+}  // namespace dynfunc

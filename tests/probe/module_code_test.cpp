@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// What is known of the code of this process: of functions whose bytes are known, and of the libraries that everybody has.
+#include "module_code.hpp"
+
+#include <gnu/libc-version.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory_resource>
+#include <string>
+
+#include "arch.hpp"
+
+namespace dynfunc {
+namespace {
+
+TEST(ModuleCode, RefusesWhatIsNoCodeOfAnObject) {
+    int on_stack = 0;
+    const auto refused = ModuleCode::of(&on_stack);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::no_unwind_table);
+    EXPECT_EQ(refused.error().address, Address::of(&on_stack));
+}
+
+TEST(ModuleCode, FunctionsAscendAndHoldWhatTheyShould) {
+    const auto code = ModuleCode::of(Address::of(&gnu_get_libc_version).as<const void*>());
+    ASSERT_TRUE(code) << code.error().message();
+    const auto& functions = code->functions();
+    EXPECT_GT(functions.size(), 1000u);
+    for (std::size_t i = 1; i < functions.size(); ++i) ASSERT_LE(functions[i - 1].end, functions[i].begin);
+    for (const Address known : {Address::of(&gnu_get_libc_version), Address::of(&gnu_get_libc_release)}) {
+        if (!code->site(known).code.empty()) continue;
+        ADD_FAILURE() << std::hex << known.value;
+    }
+    EXPECT_TRUE(code->site(functions.front().begin - 1).code.empty());
+}
+
+#if defined(__x86_64__)
+extern "C" const char module_code_loop[], module_code_loop_head[], module_code_short[];
+asm(R"(
+    .pushsection .text.module_code, "ax", @progbits
+    .p2align 4
+    .globl module_code_loop
+    .type module_code_loop, @function
+module_code_loop:
+    .cfi_startproc
+    xor %eax, %eax
+    .globl module_code_loop_head
+module_code_loop_head:
+    inc %eax
+    dec %edi
+    jnz module_code_loop_head
+    jmp module_code_short
+    .cfi_endproc
+    .size module_code_loop, . - module_code_loop
+    .p2align 4
+    .globl module_code_short
+    .type module_code_short, @function
+module_code_short:
+    .cfi_startproc
+    ret
+    .cfi_endproc
+    .size module_code_short, . - module_code_short
+    .p2align 4
+    .popsection
+)");
+
+TEST(ModuleCode, KnowsWhereBranchesLeadAndWhatIsPadding) {
+    if (!arch::has_decoder()) GTEST_SKIP() << "built without a decoder";
+    const auto code = ModuleCode::of(module_code_loop);
+    ASSERT_TRUE(code);
+    const auto loop = code->site(Address::of(module_code_loop));
+    EXPECT_EQ(loop.branches_to & 0xff, 1u << (module_code_loop_head - module_code_loop));
+    EXPECT_EQ(arch::plan_jump(arch::JumpForm::guarded, loop).error().code, Errc::branch_inside);
+    EXPECT_TRUE(arch::plan_jump(arch::JumpForm::punned, loop));
+    const auto ret = code->site(Address::of(module_code_short));
+    EXPECT_EQ(ret.branches_to & 0xff, 1u);
+    EXPECT_EQ(ret.code.size(), 1u);
+    EXPECT_GE(ret.free_behind, 15u);
+    EXPECT_TRUE(arch::plan_jump(arch::JumpForm::guarded, ret));
+    // Inside a function: up to its end.
+    EXPECT_EQ(code->site(Address::of(module_code_loop_head)).code.size(), loop.code.size() - 2);
+}
+#endif
+
+// The libraries that this process has anyway: how many of their functions take a jump.
+TEST(ModuleCode, NearlyEveryFunctionTakesAJump) {
+    if (!arch::capabilities().patches_text || (arch::capabilities().word_bytes == 8 && !arch::has_decoder()))
+        GTEST_SKIP() << "this build moves no instructions";
+    const std::pair<const char*, const void*> objects[] = {
+        {"libc", Address::of(&gnu_get_libc_version).as<const void*>()},
+        {"libstdc++", Address::of(&std::pmr::new_delete_resource).as<const void*>()},
+        {"this program", Address::of(&arch::capabilities).as<const void*>()},
+    };
+    for (const auto& [name, inside] : objects) {
+        const auto code = ModuleCode::of(inside);
+        ASSERT_TRUE(code) << name;
+        std::map<std::string, std::size_t> forms;
+        std::size_t taken = 0;
+        for (const AddressRange function : code->functions()) {
+            const auto site = code->site(function.begin);
+            ASSERT_EQ(site.code.size(), function.size());
+            constexpr std::pair<arch::JumpForm, const char*> all[] = {
+                {arch::JumpForm::whole, "whole"}, {arch::JumpForm::guarded, "guarded"}, {arch::JumpForm::punned, "punned"}};
+            std::string found;
+            Error error;
+            for (const auto& [form, form_name] : all) {
+                const auto plan = arch::plan_jump(form, site);
+                if (!plan) {
+                    error = plan.error();
+                    continue;
+                }
+                found = form_name;
+                break;
+            }
+            if (!found.empty()) ++taken;
+            ++forms[found.empty() ? "refused: " + error.message().substr(0, error.message().find(" at 0x")) : found];
+        }
+        const double share = 100.0 * static_cast<double>(taken) / static_cast<double>(code->functions().size());
+        std::printf("%s: %zu functions, %.2f %% take a jump\n", name, code->functions().size(), share);
+        for (const auto& [form, count] : forms) std::printf("    %6zu %s\n", count, form.c_str());
+        EXPECT_GE(share, 99.9) << name;
+    }
+}
+
+}  // namespace
+}  // namespace dynfunc
