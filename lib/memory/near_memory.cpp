@@ -154,7 +154,17 @@ bool NearMemory::read_gaps() noexcept {
         if (dash.ec != std::errc{} || dash.ptr == text_end || *dash.ptr != '-') return;
         if (std::from_chars(dash.ptr + 1, text_end, end, 16).ec != std::errc{}) return;
         const bool is_stack = line.ends_with("[stack]"), is_heap = line.ends_with("[heap]");
-        gap(free_from, std::min(highest, Address{begin} - static_cast<std::ptrdiff_t>(is_stack ? below_stack : 0)));
+        gap(free_from, std::min(highest, Address{begin}));
+        if (is_stack) {
+            // A guard may lie in between.
+            const Address kept = Address{begin} - static_cast<std::ptrdiff_t>(below_stack);
+            while (!gaps_.empty() && gaps_.end()[-1].end > kept) {
+                if (gaps_.end()[-1].begin < kept)
+                    gaps_.end()[-1].end = kept;
+                else
+                    gaps_.truncate(gaps_.size() - 1);
+            }
+        }
         free_from = Address{end} + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
     });
     gap(free_from, highest);
