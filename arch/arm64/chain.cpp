@@ -26,19 +26,18 @@
 // x9 to x17 are free between two callees. An address beyond imm26 is taken into x16, from which a branch may land on `bti c`.
 #include "chain.hpp"
 
-#include "code_writer.hpp"
+#include "arm64/words.hpp"
 
 namespace dynfunc::arch::arm64 {
 namespace {
 
 constexpr std::uint32_t x9 = 9, x16 = 16, x29 = 29, sp = 31;
 
-constexpr std::uint32_t bti_c = 0xd503'245f, brk = 0xd420'0000, ret = 0xd65f'03c0;
+constexpr std::uint32_t bti_c = 0xd503'245f, brk = 0xd420'0000;
 constexpr std::uint32_t push_x29_x30 = 0xa9bf'7bfd, mov_x29_sp = 0x9100'03fd, sub_sp_sp = 0xd100'03ff;
 constexpr std::uint32_t mov_sp_x29 = 0x9100'03bf, pop_x29_x30 = 0xa8c1'7bfd;
 constexpr std::uint32_t stp_x = 0xa900'0000, ldp_x = 0xa940'0000, stp_q = 0xad00'0000, ldp_q = 0xad40'0000;
 constexpr std::uint32_t str_x = 0xf900'0000, ldr_x = 0xf940'0000;
-constexpr std::uint32_t movz = 0xd280'0000, movk = 0xf280'0000;
 constexpr std::uint32_t ldxr_x10_x9 = 0xc85f'7d2a, add_x10_1 = 0x9100'054a, stxr_w11_x10_x9 = 0xc80b'7d2a,
                         cbnz_w11_back_3 = 0x35ff'ffab;
 constexpr std::uint32_t blr_x16 = 0xd63f'0200, br_x16 = 0xd61f'0200;
@@ -75,7 +74,7 @@ private:
         code_.put(opcode | (-units & 0x7f) << 15 | (2 * i + 1) << 10 | x29 << 5 | 2 * i);
     }
     void move_registers(std::uint32_t integers, std::uint32_t vectors) noexcept;
-    void load(std::uint32_t reg, std::uint64_t value) noexcept;
+    void load(std::uint32_t reg, std::uint64_t value) noexcept { put_constant(code_, reg, value); }
 
     ArgumentLayout layout_;
     CodeWriter code_;
@@ -107,18 +106,6 @@ void Chain::pass(std::uint64_t data) noexcept {
     if (layout_.data_in_register) return load(layout_.integers, data);
     load(x9, data);
     put_word(str_x, x9, sp, layout_.stack_words);
-}
-
-// movz for the first 16 bits that are not zero, movk for each of the others.
-void Chain::load(std::uint32_t reg, std::uint64_t value) noexcept {
-    std::uint32_t opcode = movz;
-    for (std::uint32_t i = 0; i < 4; ++i) {
-        const auto part = static_cast<std::uint32_t>(value >> (16 * i) & 0xffff);
-        if (part == 0) continue;
-        code_.put(opcode | i << 21 | part << 5 | reg);
-        opcode = movk;
-    }
-    if (opcode == movz) code_.put(movz | reg);
 }
 
 void Chain::count(Address hits) noexcept {

@@ -8,12 +8,11 @@
 //
 // imm26 is signed and counts words from the instruction itself. The architecture lets a running core meet a store that replaces
 // one of b, bl and nop by another; ret is not on that list, so it needs the synchronisation of the layer above.
-#include "arch.hpp"
+#include "arm64/words.hpp"
 
 namespace dynfunc::arch::arm64 {
 namespace {
 
-constexpr std::uint8_t word_bytes = 4;
 constexpr std::size_t slot_jump_words = 3;
 
 constexpr Capabilities machine{
@@ -28,8 +27,7 @@ constexpr Capabilities machine{
     .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
 };
 
-constexpr std::uint32_t bl = 0x9400'0000, b = 0x1400'0000, imm26_mask = 0x03ff'ffff;
-constexpr std::uint32_t nop = 0xd503'201f, ret = 0xd65f'03c0;
+constexpr std::uint32_t bl = 0x9400'0000, imm26_mask = 0x03ff'ffff;
 
 // The slot form with all its immediates 0, and the bits that are not immediates.
 constexpr std::uint32_t adrp_x16 = 0x9000'0010, adrp_mask = 0x9f00'001f;
@@ -40,13 +38,6 @@ constexpr Instruction instruction(std::uint32_t word) noexcept {
     return Instruction{.bytes = {static_cast<std::byte>(word), static_cast<std::byte>(word >> 8),
                                  static_cast<std::byte>(word >> 16), static_cast<std::byte>(word >> 24)},
                        .size = word_bytes};
-}
-
-constexpr std::uint32_t word_at(std::span<const std::byte> code, std::size_t index) noexcept {
-    std::uint32_t word = 0;
-    for (std::size_t i = 0; i < word_bytes; ++i)
-        word |= std::to_integer<std::uint32_t>(code[index * word_bytes + i]) << (8 * i);
-    return word;
 }
 
 // adrp: the 4 KiB page of `at`, plus a signed number of pages that stands in two pieces: immlo in bits 30:29, immhi in 23:5.

@@ -14,16 +14,14 @@
 // Nothing else is changed, x16 and x17 neither: inside a function they may hold something.
 #include "jump_plan.hpp"
 
-#include <initializer_list>
-#include <utility>
+#include <algorithm>
 
-#include "code_writer.hpp"
+#include "arm64/words.hpp"
 
 namespace dynfunc::arch::arm64 {
 namespace {
 
-constexpr std::size_t word_bytes = 4;
-constexpr std::uint32_t b = 0x1400'0000, nop = 0xd503'201f, link_bit = 1u << 21;
+constexpr std::uint32_t link_bit = 1u << 21;
 constexpr std::uint32_t x30 = 30, xzr = 31;
 
 constexpr bool is(std::uint32_t word, std::uint32_t mask, std::uint32_t value) noexcept { return (word & mask) == value; }
@@ -50,13 +48,7 @@ constexpr std::int64_t signed_field(std::uint32_t word, unsigned low, unsigned b
 }
 
 Address branch_target(Address at, std::uint32_t word, unsigned low, unsigned bits) noexcept {
-    return at + static_cast<std::ptrdiff_t>(signed_field(word, low, bits) * static_cast<std::int64_t>(word_bytes));
-}
-
-std::uint32_t word_of(const Displaced& displaced) noexcept {
-    std::uint32_t word = 0;
-    for (std::size_t i = 0; i < word_bytes; ++i) word |= std::to_integer<std::uint32_t>(displaced.bytes[i]) << (8 * i);
-    return word;
+    return at + static_cast<std::ptrdiff_t>(signed_field(word, low, bits) * word_bytes);
 }
 
 class Copy {
@@ -72,7 +64,7 @@ public:
     }
 
 private:
-    void put_address(std::uint32_t reg, std::uint64_t value) noexcept;
+    void put_address(std::uint32_t reg, std::uint64_t value) noexcept { put_constant(code_, reg, value); }
     Result<void> put_conditional(std::uint32_t word, unsigned bits) noexcept;
     Result<void> put_load(std::uint32_t word) noexcept;
     std::unexpected<Error> refuse(Errc code, Address at) const noexcept {
@@ -126,17 +118,6 @@ Result<void> Copy::put_jump(Address to) noexcept {
     return {};
 }
 
-// movz of the lowest 16 bits that are not zero, movk of the others.
-void Copy::put_address(std::uint32_t reg, std::uint64_t value) noexcept {
-    bool first = true;
-    for (std::uint32_t part = 0; part < 4; ++part) {
-        const auto bits = static_cast<std::uint32_t>(value >> (16 * part) & 0xffff);
-        if (bits == 0 && !(first && part == 3)) continue;
-        code_.put((first ? 0xd280'0000u : 0xf280'0000u) | part << 21 | bits << 5 | reg);
-        first = false;
-    }
-}
-
 Result<void> Copy::put_conditional(std::uint32_t word, unsigned bits) noexcept {
     const std::uint32_t field = ((1u << bits) - 1) << 5;
     constexpr std::uint32_t two_words = 2;
@@ -159,9 +140,9 @@ Result<void> Copy::put_load(std::uint32_t word) noexcept {
     }
     const std::ptrdiff_t distance = operand - code_.here();
     constexpr std::ptrdiff_t reach = std::ptrdiff_t{1} << 20;
-    const bool reaches = distance % static_cast<std::ptrdiff_t>(word_bytes) == 0 && -reach <= distance && distance < reach;
+    const bool reaches = distance % word_bytes == 0 && -reach <= distance && distance < reach;
     if (!reaches && !is_prefetch) return refuse(Errc::out_of_reach, operand);
-    const auto words = static_cast<std::uint32_t>(distance / static_cast<std::ptrdiff_t>(word_bytes));
+    const auto words = static_cast<std::uint32_t>(distance / word_bytes);
     code_.put(reaches ? (word & ~field) | (words << 5 & field) : nop);
     return {};
 }
@@ -172,10 +153,10 @@ Result<Displaced> read_displaced(std::span<const std::byte> code, Address at, st
     if (code.size() < word_bytes || at.value % word_bytes != 0)
         return std::unexpected(Error{.code = Errc::not_an_instruction, .address = at});
     Displaced displaced{.at = at};
-    for (std::size_t i = 0; i < word_bytes; ++i) displaced.bytes[i] = code[i];
+    std::ranges::copy(code.first(word_bytes), displaced.bytes.begin());
     displaced.count = 1;
     displaced.begins[1] = word_bytes;
-    const std::uint32_t word = word_of(displaced);
+    const std::uint32_t word = word_at(displaced.bytes, 0);
     displaced.calls = is_bl(word) || is_blr(word) ? 1 : 0;
     displaced.goes_on = !never_goes_on(word);
     return displaced;
@@ -183,7 +164,7 @@ Result<Displaced> read_displaced(std::span<const std::byte> code, Address at, st
 
 Result<Relocated> relocate(const Displaced& displaced, Address runs_at, std::span<std::byte> room) noexcept {
     Copy copy(displaced.at, runs_at, room);
-    if (auto done = copy.put(word_of(displaced)); !done) return std::unexpected(done.error());
+    if (auto done = copy.put(word_at(displaced.bytes, 0)); !done) return std::unexpected(done.error());
     // Behind a call, the callee comes back to the original place by itself.
     if (displaced.goes_on && displaced.calls == 0)
         if (auto done = copy.put_jump(displaced.at + word_bytes); !done) return std::unexpected(done.error());
@@ -202,9 +183,7 @@ Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
 
 void find_branch_targets(AddressRange code, void* context, void (*found)(void*, Address)) {
     for (Address at = code.begin; at + word_bytes <= code.end; at = at + word_bytes) {
-        std::uint32_t word = 0;
-        for (std::size_t i = 0; i < word_bytes; ++i)
-            word |= std::to_integer<std::uint32_t>(at.as<const std::byte*>()[i]) << (8 * i);
+        const std::uint32_t word = word_at(std::span(at.as<const std::byte*>(), word_bytes), 0);
         if (is_b(word) || is_bl(word)) found(context, branch_target(at, word, 0, 26));
         if (is_b_cond(word) || is_compare_and_branch(word)) found(context, branch_target(at, word, 5, 19));
         if (is_test_and_branch(word)) found(context, branch_target(at, word, 5, 14));

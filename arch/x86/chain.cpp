@@ -24,7 +24,7 @@
 #include <initializer_list>
 #include <utility>
 
-#include "code_writer.hpp"
+#include "x86/distance.hpp"
 
 namespace dynfunc::arch::x86 {
 namespace {
@@ -67,11 +67,6 @@ private:
     void push(std::uint8_t reg) noexcept;
     // ModRM, SIB and displacement for offset(base); `base` is %rbp or %rsp.
     void put_operand(std::uint8_t reg, std::uint8_t base, std::int32_t offset) noexcept;
-    // If disp32 of an instruction that ends `bytes` from here reaches `to`.
-    bool reaches(Address to, std::int32_t bytes) const noexcept {
-        return std::in_range<std::int32_t>(to - (code_.here() + bytes));
-    }
-    void put_distance(Address to) noexcept { code_.put(static_cast<std::uint32_t>(to - (code_.here() + 4))); }
     void load(std::uint8_t reg, std::uint64_t value) noexcept;
     void move_wide(std::uint8_t reg, std::uint64_t value) noexcept {
         put({rex_w(0, reg), static_cast<std::uint8_t>(0xb8 | (reg & 7))});
@@ -168,9 +163,9 @@ void Chain::load(std::uint8_t reg, std::uint64_t value) noexcept {
     } else if (std::in_range<std::int32_t>(static_cast<std::int64_t>(value))) {
         put({rex_w(0, reg), 0xc7, modrm(3, 0, reg)});
         code_.put(static_cast<std::uint32_t>(value));
-    } else if (at.value == value && reaches(at, lea_bytes)) {
+    } else if (at.value == value && reaches(code_, at, lea_bytes)) {
         put({rex_w(reg, 0), 0x8d, modrm(0, reg, rbp)});
-        put_distance(at);
+        put_distance(code_, at);
     } else {
         move_wide(reg, value);
     }
@@ -180,9 +175,9 @@ void Chain::load(std::uint8_t reg, std::uint64_t value) noexcept {
 //     49 bb imm64 f0 49 ff 03                     movabs $hits,%r11; lock incq (%r11)
 void Chain::count(Address hits) noexcept {
     constexpr std::int32_t near_bytes = 8;
-    if (reaches(hits, near_bytes)) {
+    if (reaches(code_, hits, near_bytes)) {
         put({0xf0, rex_w(0, 0), 0xff, modrm(0, 0, rbp)});
-        put_distance(hits);
+        put_distance(code_, hits);
     } else {
         move_wide(r11, hits.value);
         put({0xf0, rex_w(0, r11), 0xff, modrm(0, 0, r11)});

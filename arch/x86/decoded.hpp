@@ -24,6 +24,7 @@ struct Decoded : ZydisDecodedInstruction {
         return has_map(ZYDIS_OPCODE_MAP_DEFAULT) && first <= opcode && opcode <= last;
     }
     bool is_group5(std::uint8_t operation) const noexcept { return is_default(0xff, 0xff) && raw.modrm.reg == operation; }
+    bool is_near_jcc() const noexcept { return has_map(ZYDIS_OPCODE_MAP_0F) && (opcode & 0xf0) == 0x80; }
     // jcc, jmp, call, loop, xbegin.
     std::optional<Address> target() const noexcept {
         if (!raw.imm[0].is_relative) return std::nullopt;
@@ -49,13 +50,19 @@ struct Decoded : ZydisDecodedInstruction {
 };
 
 inline std::optional<Decoded> decode(std::span<const std::byte> code, Address at) noexcept {
+    // Made anew each time: a few stores, and no guard that a raw clone's child could find taken.
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-    Decoded decoded{};
-    if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, nullptr, code.data(), code.size(), &decoded))) return std::nullopt;
-    decoded.bytes = code.first(decoded.length);
-    decoded.at = at;
+    std::optional<Decoded> decoded(std::in_place);
+    if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, nullptr, code.data(), code.size(), &*decoded))) return std::nullopt;
+    decoded->bytes = code.first(decoded->length);
+    decoded->at = at;
     return decoded;
+}
+
+// The instruction at `at`, which ends before `end`.
+inline std::optional<Decoded> decode_until(Address at, Address end) noexcept {
+    return decode(std::span(at.as<const std::byte*>(), static_cast<std::size_t>(end - at)), at);
 }
 
 }  // namespace dynfunc::arch::x86

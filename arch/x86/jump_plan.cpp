@@ -24,10 +24,9 @@ Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
     if (!displaced) return std::unexpected(displaced.error());
     const std::size_t size = displaced->size();
     if (form == JumpForm::whole && size < jump_bytes) return refuse(Errc::too_short, site.at);
-    if (form != JumpForm::punned && size < jump_bytes && site.code.size() - size + site.free_behind < jump_bytes - size)
+    // Behind an instruction that never goes on, the function ends, and nobody runs what is overwritten.
+    if (form == JumpForm::guarded && size < jump_bytes && (site.code.size() > size || site.free_behind < jump_bytes - size))
         return refuse(Errc::too_short, site.at);
-    // Behind an instruction that never goes on, other code of the function may begin.
-    if (form == JumpForm::guarded && size < jump_bytes && site.code.size() > size) return refuse(Errc::too_short, site.at);
 
     for (std::size_t k = 1; k < size; ++k)
         if ((site.branches_to >> k & 1) != 0) return refuse(Errc::branch_inside, site.at + static_cast<std::ptrdiff_t>(k));
@@ -57,7 +56,7 @@ Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
 
 void find_branch_targets(AddressRange code, void* context, void (*found)(void*, Address)) {
     for (Address at = code.begin; at < code.end;) {
-        const auto decoded = decode(std::span(at.as<const std::byte*>(), static_cast<std::size_t>(code.end - at)), at);
+        const auto decoded = decode_until(at, code.end);
         if (!decoded) return;
         if (const auto target = decoded->target()) found(context, *target);
         at = decoded->end();

@@ -19,8 +19,8 @@
 #include <initializer_list>
 #include <utility>
 
-#include "code_writer.hpp"
 #include "x86/decoded.hpp"
+#include "x86/distance.hpp"
 
 namespace dynfunc::arch::x86 {
 namespace {
@@ -43,10 +43,6 @@ private:
     void put_conditional_jump(std::uint8_t condition, Address to) noexcept;
 
     void put(std::initializer_list<std::uint8_t> bytes) noexcept { code_.put(std::as_bytes(std::span(bytes))); }
-    bool reaches(Address to, std::ptrdiff_t bytes) const noexcept {
-        return std::in_range<std::int32_t>(to - (code_.here() + bytes));
-    }
-    void put_distance(Address to) noexcept { code_.put(static_cast<std::uint32_t>(to - (code_.here() + 4))); }
 
     // Where a branch of the copy leads that led to `target`; nothing: into the middle of a displaced instruction. Forward
     // branches into the copy are known in the second pass.
@@ -108,18 +104,18 @@ Result<void> Copy::put(const Decoded& original) noexcept {
         put_jump(*to);
     } else if (original.is_default(0xe9, 0xe9) || original.is_default(0xeb, 0xeb)) {
         put_jump(*to);
-    } else if (original.is_default(0x70, 0x7f) || (original.has_map(ZYDIS_OPCODE_MAP_0F) && (original.opcode & 0xf0) == 0x80)) {
+    } else if (original.is_default(0x70, 0x7f) || original.is_near_jcc()) {
         put_conditional_jump(original.opcode & 0x0f, *to);
     } else if (original.is_default(0xe0, 0xe3)) {
         // With its prefix for the width of the counter.
         code_.put(original.bytes.first(original.length - std::size_t{1}));
-        const std::uint8_t jump_bytes = reaches(*to, 3 + 5) ? 5 : 14;
+        const std::uint8_t jump_bytes = reaches(code_, *to, 3 + 5) ? 5 : 14;
         put({2, 0xeb, jump_bytes});
         put_jump(*to);
     } else if (original.mnemonic == ZYDIS_MNEMONIC_XBEGIN) {
-        if (!reaches(*to, original.length)) return refuse(Errc::out_of_reach, *to);
+        if (!reaches(code_, *to, original.length)) return refuse(Errc::out_of_reach, *to);
         code_.put(original.bytes.first(original.length - std::size_t{4}));
-        put_distance(*to);
+        put_distance(code_, *to);
     } else {
         return refuse(Errc::not_movable, original.at);
     }
@@ -129,7 +125,7 @@ Result<void> Copy::put(const Decoded& original) noexcept {
 // The distance may stand in front of an immediate operand; it counts from the end of the instruction all the same.
 Result<void> Copy::put_with_rip_operand(const Decoded& original, std::uint8_t modrm) noexcept {
     const Address operand = original.end() + static_cast<std::ptrdiff_t>(original.raw.disp.value);
-    if (!reaches(operand, original.length)) return refuse(Errc::out_of_reach, operand);
+    if (!reaches(code_, operand, original.length)) return refuse(Errc::out_of_reach, operand);
     const auto distance = static_cast<std::uint32_t>(operand - (code_.here() + original.length));
     const std::size_t at = original.raw.disp.offset;
     code_.put(original.bytes.first(original.raw.modrm.offset));
@@ -169,19 +165,15 @@ void Copy::put_return_address(Address to) noexcept {
 }
 
 void Copy::put_jump(Address to) noexcept {
-    if (reaches(to, 5)) {
-        put({0xe9});
-        put_distance(to);
-    } else {
-        put({0xff, 0x25, 0, 0, 0, 0});
-        code_.put(std::uint64_t{to.value});
-    }
+    if (const auto direct = encode_site(SiteKind::branch, code_.here(), to)) return code_.put(direct->span());
+    put({0xff, 0x25, 0, 0, 0, 0});
+    code_.put(std::uint64_t{to.value});
 }
 
 void Copy::put_conditional_jump(std::uint8_t condition, Address to) noexcept {
-    if (reaches(to, 6)) {
+    if (reaches(code_, to, 6)) {
         put({0x0f, static_cast<std::uint8_t>(0x80 | condition)});
-        put_distance(to);
+        put_distance(code_, to);
     } else {
         put({static_cast<std::uint8_t>(0x70 | (condition ^ 1)), 14});
         put_jump(to);

@@ -101,10 +101,10 @@ void NearMemory::Page::mark(std::size_t offset, std::size_t count, bool as_used)
     }
 }
 
-std::size_t NearMemory::index_of(Address at) const noexcept {
+std::size_t NearMemory::pages_up_to(Address at) const noexcept {
     const PageAt* const behind = std::upper_bound(by_address_.begin(), by_address_.end(), at,
                                                   [](Address wanted, const PageAt& page) { return wanted < page.at; });
-    return static_cast<std::size_t>(behind - by_address_.begin()) - 1;
+    return static_cast<std::size_t>(behind - by_address_.begin());
 }
 
 // From the lowest page in reach on. A distance that fits no page leads to the next page, a page that has no such distance to
@@ -115,13 +115,13 @@ std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size
         const auto distance = reach.first_distance(from);
         if (!distance) return std::nullopt;
         const Address at = reach.from + *distance;
-        const std::size_t index = index_of(at);
-        if (index + 1 == 0 || at >= by_address_.begin()[index].at + static_cast<std::ptrdiff_t>(Page::bytes)) {
-            if (index + 1 == by_address_.size()) return std::nullopt;
-            from = by_address_.begin()[index + 1].at - reach.from;
+        const std::size_t behind = pages_up_to(at);
+        if (behind == 0 || at >= by_address_.begin()[behind - 1].at + static_cast<std::ptrdiff_t>(Page::bytes)) {
+            if (behind == by_address_.size()) return std::nullopt;
+            from = by_address_.begin()[behind].at - reach.from;
             continue;
         }
-        const PageAt& place = by_address_.begin()[index];
+        const PageAt& place = by_address_.begin()[behind - 1];
         if (!place.is_for_any && may_be_anywhere(reach)) {
             from = place.at - reach.from + static_cast<std::ptrdiff_t>(Page::bytes);
             continue;
@@ -215,7 +215,7 @@ Address NearMemory::find_gap(const Reach& reach, std::size_t bytes, std::size_t 
 bool NearMemory::add(Address begin, std::size_t bytes, bool is_for_any) noexcept {
     const std::size_t count = bytes / Page::bytes;
     if (!pages_.reserve(pages_.size() + count) || !by_address_.reserve(by_address_.size() + count)) return false;
-    const std::size_t index = index_of(begin) + 1;
+    const std::size_t index = pages_up_to(begin);
     for (std::size_t i = 0; i < count; ++i) {
         static_cast<void>(
             by_address_.push_back({begin + static_cast<std::ptrdiff_t>(i * Page::bytes), pages_.size(), is_for_any}));
@@ -272,7 +272,7 @@ Result<Address> NearMemory::take(const Reach& reach, std::size_t bytes) noexcept
 }
 
 void NearMemory::release(Address at, std::size_t bytes) noexcept {
-    const PageAt& page = by_address_.begin()[index_of(at)];
+    const PageAt& page = by_address_.begin()[pages_up_to(at) - 1];
     pages_.begin()[page.page].mark(static_cast<std::size_t>(at - page.at), bytes, false);
 }
 

@@ -70,7 +70,7 @@ private:
     Address find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept;
     bool read_gaps() noexcept;
     bool add(Address begin, std::size_t bytes, bool is_for_any) noexcept;
-    std::size_t index_of(Address at) const noexcept;  // of the last page that does not begin behind `at`; or of none
+    std::size_t pages_up_to(Address at) const noexcept;  // how many do not begin behind `at`
 
     Scratch<Page> pages_;
     Scratch<PageAt> by_address_;  // ascending

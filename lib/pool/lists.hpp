@@ -144,8 +144,8 @@ static_assert(sizeof(PoolChain) == sizeof(PoolList) && sizeof(PoolSet) == sizeof
     do {
         if (item_of(head) == closed_item) return false;
         links[items.last - 1].store(static_cast<std::uint32_t>(item_of(head)), std::memory_order_relaxed);
-        // (M) Also the store before the load in put() of pool.cpp (R): a search that does not see this item sees no bit either,
-        // or the bit is set again.
+        // (M) Also the store before the load in put_at() of pool.cpp (R): a search that does not see this item sees no bit
+        // either, or the bit is set again.
     } while (!head_.compare_exchange_weak(head, (head & ~item_mask) | items.first, std::memory_order_seq_cst,
                                           std::memory_order_relaxed));
     return true;

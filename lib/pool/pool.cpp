@@ -75,7 +75,7 @@ PoolItems take_from_others(Pool& pool, const PoolStack& stack, std::uint64_t mos
                    [&](std::size_t list) {
                        items = pool.take(list, most);
                        if (items.count != 0) return true;
-                       // (R) pairs with put(): either whoever puts next sees the bit gone, or its item is seen here.
+                       // (R) pairs with put_at(): either whoever puts next sees the bit gone, or its item is seen here.
                        clear(pool.occupancy.filled, list);
                        if (!are_empty(pool.lists[list].head(std::memory_order_seq_cst), pool.has_sets))
                            set(pool.occupancy.filled, list);

@@ -2,7 +2,6 @@
 // Copies of arm64 instructions, read again by Capstone, on any host.
 #include "jump_plan.hpp"
 
-#include <capstone/capstone.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -10,36 +9,26 @@
 #include <string>
 #include <vector>
 
+#include "capstone.hpp"
+
 namespace dynfunc::arch {
 namespace {
 
 constexpr Address home{0xaaaa'b000'1230};
 constexpr std::ptrdiff_t away = 0x345'6780;
 
-struct Text {
-    std::string mnemonic, operands;
-    friend bool operator==(const Text&, const Text&) = default;
-};
-std::ostream& operator<<(std::ostream& to, const Text& text) { return to << text.mnemonic << ' ' << text.operands; }
+using test::Text;
 
-class Capstone {
+std::array<std::byte, 4> bytes_of(std::uint32_t word) {
+    std::array<std::byte, 4> bytes;
+    for (std::size_t i = 0; i < 4; ++i) bytes[i] = static_cast<std::byte>(word >> (8 * i));
+    return bytes;
+}
+
+class Capstone : test::Capstone {
 public:
-    Capstone() { EXPECT_EQ(cs_open(CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN, &handle_), CS_ERR_OK); }
-    ~Capstone() { cs_close(&handle_); }
-    Capstone(const Capstone&) = delete;
-    // Without a name: it knows no such instruction.
-    Text operator()(std::uint32_t word, Address at) {
-        std::uint8_t bytes[4];
-        for (int i = 0; i < 4; ++i) bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
-        cs_insn* found = nullptr;
-        if (cs_disasm(handle_, bytes, sizeof bytes, at.value, 1, &found) != 1) return {};
-        const Text text{found->mnemonic, found->op_str};
-        cs_free(found, 1);
-        return text;
-    }
-
-private:
-    csh handle_ = 0;
+    Capstone() : test::Capstone(CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN) {}
+    Text operator()(std::uint32_t word, Address at) { return test::Capstone::operator()(bytes_of(word), at); }
 };
 
 struct Copied {
@@ -49,9 +38,7 @@ struct Copied {
 };
 
 Result<Copied> copy_of(std::uint32_t word, Address runs_at = home + away) {
-    std::array<std::byte, 4> code;
-    for (std::size_t i = 0; i < 4; ++i) code[i] = static_cast<std::byte>(word >> (8 * i));
-    const auto displaced = read_displaced(code, home, 4);
+    const auto displaced = read_displaced(bytes_of(word), home, 4);
     if (!displaced) return std::unexpected(displaced.error());
     std::array<std::byte, Relocated::most_bytes> room;
     const auto relocated = relocate(*displaced, runs_at, room);
@@ -252,7 +239,7 @@ TEST(RelocateArm64, KnowsWhereExecutionEnds) {
 }
 
 TEST(RelocateArm64, EveryPlanIsOneInstruction) {
-    const std::array<std::byte, 4> nop{std::byte{0x1f}, std::byte{0x20}, std::byte{0x03}, std::byte{0xd5}};
+    const auto nop = bytes_of(0xd503'201f);
     const auto planned = plan_jump(JumpForm::whole, {.at = home, .code = nop, .free_behind = 0, .branches_to = 0b1110});
     ASSERT_TRUE(planned);
     EXPECT_EQ(planned->written, 4);

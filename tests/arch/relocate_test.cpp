@@ -3,7 +3,6 @@
 #include "relocate.hpp"
 
 #include <Zydis/Zydis.h>
-#include <capstone/capstone.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -12,38 +11,26 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <random>
 #include <string>
 #include <vector>
+
+#include "capstone.hpp"
 
 namespace dynfunc::arch {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-// One instruction as text, with what counts from its own address as an absolute one.
-struct Text {
-    std::string mnemonic, operands;
-    std::size_t size = 0;
-    friend bool operator==(const Text& a, const Text& b) { return a.mnemonic == b.mnemonic && a.operands == b.operands; }
-};
-std::ostream& operator<<(std::ostream& to, const Text& text) { return to << text.mnemonic << ' ' << text.operands; }
+using test::Text;
 
-class Capstone {
+// With what counts from an instruction's own address as an absolute one: the operand [rip - 0x10] becomes [0x...].
+class Capstone : test::Capstone {
 public:
-    Capstone() { EXPECT_EQ(cs_open(CS_ARCH_X86, CS_MODE_64, &handle_), CS_ERR_OK); }
-    ~Capstone() { cs_close(&handle_); }
-    Capstone(const Capstone&) = delete;
+    Capstone() : test::Capstone(CS_ARCH_X86, CS_MODE_64) {}
 
-    // Nothing (size 0): it knows no such instruction.
     Text operator()(std::span<const std::byte> code, Address at) {
-        cs_insn* found = nullptr;
-        if (cs_disasm(handle_, reinterpret_cast<const std::uint8_t*>(code.data()), code.size(), at.value, 1, &found) != 1)
-            return {};
-        Text text{found->mnemonic, found->op_str, found->size};
-        cs_free(found, 1);
-        // The operand [rip - 0x10] becomes [0x...].
+        Text text = test::Capstone::operator()(code, at);
         const std::size_t rip = text.operands.find("[rip");
         if (rip == std::string::npos) return text;
         const std::size_t end = text.operands.find(']', rip);
@@ -57,9 +44,6 @@ public:
         text.operands.replace(rip, end - rip, absolute);
         return text;
     }
-
-private:
-    csh handle_ = 0;
 };
 
 std::span<const std::byte> as_code(const Bytes& bytes) { return std::as_bytes(std::span(bytes)); }
