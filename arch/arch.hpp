@@ -129,6 +129,11 @@ void flush_text(AddressRange range) noexcept;
 
 ProbeCode probe_code() noexcept;
 
+// For a handler of the signal that a breakpoint raises, of its ucontext_t: where the breakpoint stands, and where the thread
+// is to go on when the handler returns.
+Address trapped_at(const void* context) noexcept;
+void go_on_at(void* context, Address at) noexcept;
+
 }  // namespace DYNFUNC_ARCH
 
 using namespace DYNFUNC_ARCH;

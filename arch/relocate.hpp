@@ -41,6 +41,7 @@ struct Relocated {
 
     std::uint16_t size = 0;
     std::array<std::uint16_t, Displaced::most_instructions> begins{};  // of each instruction's copy
+    std::uint16_t back = 0;                                            // of the jump back; `size` if there is none
 };
 
 namespace DYNFUNC_ARCH {

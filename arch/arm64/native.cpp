@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <dynfunc/detail/export.hpp>
 
+#include <ucontext.h>
+
 #include "arch.hpp"
 
 // probe.S
@@ -29,5 +31,12 @@ ProbeCode probe_code() noexcept {
                      .first = Address::of(&dynfunc_probe_first),
                      .second = Address::of(&dynfunc_probe_second)};
 }
+
+// pc stays at brk.
+Address trapped_at(const void* context) noexcept {
+    return Address{static_cast<std::uintptr_t>(static_cast<const ucontext_t*>(context)->uc_mcontext.pc)};
+}
+
+void go_on_at(void* context, Address at) noexcept { static_cast<ucontext_t*>(context)->uc_mcontext.pc = at.value; }
 
 }  // namespace dynfunc::arch::arm64

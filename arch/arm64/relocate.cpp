@@ -57,10 +57,11 @@ public:
 
     Result<void> put(std::uint32_t word) noexcept;
     Result<void> put_jump(Address to) noexcept;
+    std::size_t size() const noexcept { return code_.size(); }
     Result<Relocated> finish() const noexcept {
         const auto size = code_.finish();
         if (!size) return std::unexpected(size.error());
-        return Relocated{.size = static_cast<std::uint16_t>(*size), .begins = {}};
+        return Relocated{.size = static_cast<std::uint16_t>(*size), .begins = {}, .back = 0};
     }
 
 private:
@@ -165,10 +166,13 @@ Result<Displaced> read_displaced(std::span<const std::byte> code, Address at, st
 Result<Relocated> relocate(const Displaced& displaced, Address runs_at, std::span<std::byte> room) noexcept {
     Copy copy(displaced.at, runs_at, room);
     if (auto done = copy.put(word_at(displaced.bytes, 0)); !done) return std::unexpected(done.error());
+    const auto back = static_cast<std::uint16_t>(copy.size());
     // Behind a call, the callee comes back to the original place by itself.
     if (displaced.goes_on && displaced.calls == 0)
         if (auto done = copy.put_jump(displaced.at + word_bytes); !done) return std::unexpected(done.error());
-    return copy.finish();
+    auto relocated = copy.finish();
+    if (relocated) relocated->back = back;
+    return relocated;
 }
 
 // One instruction is replaced by one: nobody can be inside.

@@ -9,4 +9,7 @@ void flush_text(AddressRange) noexcept {}
 // Nothing to try: null.
 ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .first = {}, .second = {}}; }
 
+Address trapped_at(const void*) noexcept { return {}; }
+void go_on_at(void*, Address) noexcept {}
+
 }  // namespace dynfunc::arch::generic

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <dynfunc/detail/export.hpp>
 
+#include <ucontext.h>
+
 #include "arch.hpp"
 
 // probe.S
@@ -23,6 +25,15 @@ ProbeCode probe_code() noexcept {
                      .site = Address::of(&dynfunc_probe_site),
                      .first = Address::of(&dynfunc_probe_first),
                      .second = Address::of(&dynfunc_probe_second)};
+}
+
+// int3 has one byte, and rip stands behind it.
+Address trapped_at(const void* context) noexcept {
+    return Address{static_cast<std::uintptr_t>(static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]) - 1};
+}
+
+void go_on_at(void* context, Address at) noexcept {
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(at.value);
 }
 
 }  // namespace dynfunc::arch::x86

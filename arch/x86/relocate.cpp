@@ -74,6 +74,7 @@ Result<Relocated> Copy::make() noexcept {
             relocated_.begins[i] = static_cast<std::uint16_t>(code_.size());
             if (auto done = put(*original); !done) return std::unexpected(done.error());
         }
+        relocated_.back = static_cast<std::uint16_t>(code_.size());
         if (displaced_.goes_on) put_jump(displaced_.at + static_cast<std::ptrdiff_t>(displaced_.size()));
     }
     const auto size = code_.finish();

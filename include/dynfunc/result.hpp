@@ -39,6 +39,13 @@ enum class Errc : std::uint8_t {
     too_short,              // no room for a jump: the instruction, or the function, ends before
     branch_inside,          // a branch leads into instructions that would have to move
     call_inside,            // a call among them would come back to where the jump stands
+    no_symbol,              // no loaded object exports such a name
+    not_executable,         // no code of a loaded object stands there
+    inside_library,         // the code that this library runs at every hit of a probe
+    denied,                 // a function that cannot be probed
+    patched_place,          // an instruction that this library changes itself
+    middle_of_instruction,  // an instruction begins before it, and ends behind
+    foreign_breakpoint,     // somebody else's breakpoint stands there: a debugger's, the kernel's
     no_sequences,           // restartable sequences were asked for and are not to be had
 };
 

@@ -4,10 +4,12 @@
 #include "fatal.hpp"
 
 namespace dynfunc {
+
+constinit thread_local std::uint8_t detail::held_ranks = 0;
+
 namespace {
 
-// One bit per rank this thread holds.
-[[gnu::tls_model("initial-exec")]] thread_local constinit std::uint8_t held_ranks = 0;
+using detail::held_ranks;
 
 constexpr std::uint8_t bit(LockRank rank) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(rank)); }
 
@@ -20,6 +22,19 @@ void RankedMutex::lock() noexcept {
     pthread_mutex_lock(&mutex_);
     cancel_state_ = before;
     held_ranks |= bit(rank_);
+}
+
+bool RankedMutex::try_lock() noexcept {
+    if (held_ranks >= bit(rank_)) return false;
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    if (pthread_mutex_trylock(&mutex_) != 0) {
+        pthread_setcancelstate(before, &before);
+        return false;
+    }
+    cancel_state_ = before;
+    held_ranks |= bit(rank_);
+    return true;
 }
 
 void RankedMutex::unlock() noexcept {

@@ -12,9 +12,18 @@ namespace dynfunc {
 // No lock is held while code of a user runs, nor around a call into the dynamic linker.
 enum class LockRank : std::uint8_t {
     grace_period = 1,  // one synchronize() at a time
-    patterns = 2,      // who listens to tracepoints by pattern
-    text = 3,          // everything that is registered, every patched byte
+    probes = 2,        // which places have a probe, who listens there
+    patterns = 3,      // who listens to tracepoints by pattern
+    text = 4,          // everything that is registered, every patched byte
 };
+
+namespace detail {
+// One bit for each rank that this thread holds.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local std::uint8_t held_ranks;
+}  // namespace detail
+
+// Whether this thread is at work in the library, with a lock of it held. Async-signal-safe.
+[[gnu::always_inline]] inline bool holds_a_lock() noexcept { return detail::held_ranks != 0; }
 
 // Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.
 class RankedMutex {
@@ -23,6 +32,7 @@ public:
 
     // While it is held, the thread is not cancelled: half an update would be left, and the lock with it.
     void lock() noexcept;
+    bool try_lock() noexcept;
     void unlock() noexcept;
     // In the only thread of a child process: whoever held the lock stayed in the parent.
     void reset_in_child() noexcept;

@@ -49,6 +49,20 @@ const char* cause(Errc code) noexcept {
             return "a branch leads into the instructions that a jump would replace";
         case Errc::call_inside:
             return "a call among the instructions that a jump would replace comes back to where it would stand";
+        case Errc::no_symbol:
+            return "no loaded object exports such a symbol";
+        case Errc::not_executable:
+            return "no code of a loaded object stands there";
+        case Errc::inside_library:
+            return "this code runs at every hit of a probe";
+        case Errc::denied:
+            return "this function cannot be probed (it unwinds stacks, or returns from signal handlers)";
+        case Errc::patched_place:
+            return "the instruction is one that this library changes itself";
+        case Errc::middle_of_instruction:
+            return "it is the middle of an instruction";
+        case Errc::foreign_breakpoint:
+            return "a breakpoint of somebody else (a debugger, the kernel) stands there";
         case Errc::no_sequences:
             return "restartable sequences are not to be had in this process";
     }

@@ -55,6 +55,7 @@ Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
     if (raw_child) {  // whoever held them stayed in the parent
         registry.lock_.reset_in_child();
         Patterns::instance().reset_in_child();
+        for (ForkPart* part = registry.fork_parts_; part != nullptr; part = part->next) part->lock.reset_in_child();
     }
     registry.lock_.lock();
     if (raw_child) registry.adopt_child(Copied::at_any_moment);
@@ -67,18 +68,46 @@ void Registry::start() noexcept {
     fork_watch_.arm();
     pthread_atfork(
         [] {
+            for (ForkPart* part = instance().fork_parts_; part != nullptr; part = part->next) part->lock.lock();
             Patterns::instance().lock();
             instance().lock_.lock();
         },
-        [] {
-            instance().lock_.unlock();
-            Patterns::instance().unlock();
-        },
+        [] { instance().unlock_all(); },
         [] {
             instance().adopt_child(Copied::under_the_lock);
-            instance().lock_.unlock();
-            Patterns::instance().unlock();
+            instance().unlock_all();
         });
+}
+
+void Registry::unlock_all() noexcept {
+    lock_.unlock();
+    Patterns::instance().unlock();
+    for (ForkPart* part = fork_parts_; part != nullptr; part = part->next) part->lock.unlock();
+}
+
+void Registry::take_part_in_forks(ForkPart& part) noexcept {
+    const Hold hold(*this);
+    start();
+    part.next = fork_parts_;
+    fork_parts_ = &part;
+}
+
+bool Registry::has_place_in(AddressRange range) noexcept {
+    const auto overlaps = [range](Address at, std::size_t bytes) {
+        return at < range.end && range.begin < at + static_cast<std::ptrdiff_t>(bytes);
+    };
+    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
+        if (!AddressRange{Address{tables->begin}, Address{tables->end}}.contains(range.begin)) continue;
+        for (const TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
+            bool found = record->code != nullptr && overlaps(Address::of(record->code), sizeof(std::uint64_t));
+            for_each_site(*record, [&](const CallSite& site) { found = found || overlaps(site.field, sizeof(std::uint32_t)); });
+            if (found) return true;
+        }
+        for (const BranchRecord* record = tables->branches; record != tables->branches_end; ++record)
+            if (!is_empty_entry(*record) && overlaps(site_of(*record), arch::capabilities().site_bytes)) return true;
+        if (overlaps(Address::of(tables->chains), static_cast<std::size_t>(tables->chains_end - tables->chains))) return true;
+    }
+    return false;
 }
 
 void Registry::adopt_child(Copied copied) noexcept {
@@ -91,6 +120,7 @@ void Registry::adopt_child(Copied copied) noexcept {
     // Slots and text may differ from the keys: half an update was copied, or the parent went on writing to pages that were
     // still shared.
     if (copied == Copied::at_any_moment || backend().capabilities.writer == TextWriter::memory_file) rebuild_caches();
+    for (ForkPart* part = fork_parts_; part != nullptr; part = part->next) part->adopt(copied);
 }
 
 void Registry::rebuild_caches() noexcept {

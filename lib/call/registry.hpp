@@ -44,10 +44,23 @@ std::optional<std::size_t> find_duplicate(std::size_t size, FlagOf&& flag_of) no
     return duplicate;
 }
 
+enum class Copied : std::uint8_t { under_the_lock, at_any_moment };  // how a process was made: by fork(), by a raw clone
+
+// A lock of a layer above that a fork must not find half-way through something, and what its child does then.
+struct ForkPart {
+    RankedMutex& lock;                      // of a rank below patterns
+    void (*adopt)(Copied copied) noexcept;  // in the child, with both locks held
+    ForkPart* next = nullptr;
+};
+
 // One per copy of the library, never destroyed.
 class Registry {
 public:
     static Registry& instance() noexcept;
+    // Threads: any.  Once for each part, which stays for ever.
+    void take_part_in_forks(ForkPart& part) noexcept;
+    // Whether some trampoline, branch site or call site of ours, which may be patched, stands in the range. Under the lock.
+    bool has_place_in(AddressRange range) noexcept;
 
     // Whether it was new.
     bool enter(detail::Tables& tables) noexcept;
@@ -118,6 +131,7 @@ public:
 private:
     // registry.cpp: what comes and goes
     void start() noexcept;
+    void unlock_all() noexcept;
     // The key that an entry of a DSO's table stands for; null if nobody uses it.
     //     entry.self == &entry        the usual case (null: an entry that no compiler made)
     //     elsewhere, in no table      the program is built without -fPIC and the linker gave it a copy of the key
@@ -148,7 +162,6 @@ private:
     void unbind(detail::BranchRecord& record) noexcept;
     void unbind_all(detail::Tables& tables) noexcept;
     void abandon_code_in(const detail::Tables& leaving) noexcept;
-    enum class Copied { under_the_lock, at_any_moment };  // how this process was made: by fork(), by a raw clone
     void adopt_child(Copied copied) noexcept;
     void rebuild_caches() noexcept;
 
@@ -185,6 +198,7 @@ private:
 
     RankedMutex lock_{LockRank::text};
     ForkWatch fork_watch_;
+    ForkPart* fork_parts_ = nullptr;
     bool started_ = false;
     bool exiting_ = false;
     detail::Tables* first_ = nullptr;

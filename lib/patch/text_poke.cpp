@@ -18,11 +18,11 @@ constexpr std::size_t run_limit = 4096;
 // copy was seen to leave half a distance behind while it was (docs/decisions/0008-call-sites.md).
 constexpr std::size_t line_bytes = 64;
 
-AddressRange words_of(const Poke& poke) noexcept {
+AddressRange words_of(Address at, std::size_t size) noexcept {
     const std::size_t word = arch::capabilities().word_bytes;
-    const std::uintptr_t end = poke.at.value + poke.size;
-    return {Address{poke.at.value & ~(word - 1)}, Address{(end + word - 1) & ~(word - 1)}};
+    return {Address{at.value & ~(word - 1)}, Address{(at.value + size + word - 1) & ~(word - 1)}};
 }
+AddressRange words_of(const Poke& poke) noexcept { return words_of(poke.at, poke.size); }
 
 bool may_join(const Poke& low, const Poke& high, Between between) noexcept {
     const std::size_t limit = between == Between::anything ? run_limit : line_bytes;
@@ -98,12 +98,17 @@ Result<void> TextPoke::commit(std::initializer_list<std::span<Poke>> parts, Betw
             return done;
         }
     }
-    // (F) every core executes a serialising instruction: what it fetches from here on are the new bytes.
-    if (const int refused = os::sync_cores(); refused != 0) {
-        undo_parts(parts.end());
-        return std::unexpected(Error{.code = Errc::sync_failed, .os_error = refused});
-    }
-    return {};
+    auto synced = sync();
+    if (!synced) undo_parts(parts.end());
+    return synced;
+}
+
+// (F) every core executes a serialising instruction: what it fetches from here on are the new bytes. Also for code that is new:
+// a core may have fetched what stood there before.
+Result<void> TextPoke::sync() noexcept {
+    const int refused = os::sync_cores();
+    if (refused == 0) return {};
+    return std::unexpected(Error{.code = Errc::sync_failed, .os_error = refused});
 }
 
 Result<void> TextPoke::write_new(Address at, std::span<const std::byte> code) noexcept {
@@ -114,9 +119,16 @@ Result<void> TextPoke::write_new(Address at, std::span<const std::byte> code) no
         done += size;
     }
     arch::flush_text({at, at + static_cast<std::ptrdiff_t>(code.size())});
-    // (F) also for code that is new: a core may have fetched what stood there before.
-    if (const int refused = os::sync_cores(); refused != 0)
-        return std::unexpected(Error{.code = Errc::sync_failed, .address = at, .os_error = refused});
+    return sync();
+}
+
+Result<void> TextPoke::write_unseen(Address at, std::span<const std::byte> code) noexcept {
+    const AddressRange range = words_of(at, code.size());
+    std::array<std::byte, run_limit> bytes;
+    std::memcpy(bytes.data(), range.begin.as<const void*>(), range.size());
+    std::ranges::copy(code, bytes.begin() + (at - range.begin));
+    if (auto done = writing_.write(range.begin, std::span(bytes).first(range.size())); !done) return done;
+    arch::flush_text(range);
     return {};
 }
 

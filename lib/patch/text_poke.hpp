@@ -55,6 +55,9 @@ public:
     // the size.
     // Errors: as above. What stands there then is undefined.
     Result<void> write_new(Address at, std::span<const std::byte> code) noexcept;
+    // The same for a piece of code anywhere inside one page, but without waiting: sync() does it for many.
+    Result<void> write_unseen(Address at, std::span<const std::byte> code) noexcept;
+    Result<void> sync() noexcept;
 
 private:
     Result<void> write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept;

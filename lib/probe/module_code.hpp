@@ -27,10 +27,16 @@ public:
 
     // Ascending, and none overlaps the next.
     const std::vector<AddressRange>& functions() const noexcept { return functions_; }
+    bool is_text(Address at) const noexcept;
+    bool begins_function(Address at) const noexcept;
+    // Whether an instruction begins there, if those from the function's begin on are read one after the other.
+    bool begins_instruction(Address at) const noexcept;
     // What is known of a place; `code` is empty where that is in no function.
     arch::JumpSite site(Address at) const noexcept;
 
 private:
+    const AddressRange* function_around(Address at) const noexcept;
+
     std::vector<AddressRange> functions_, text_;
     std::vector<Address> branches_to_;  // ascending
 };

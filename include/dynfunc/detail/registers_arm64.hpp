@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Registers of arm64 (AAPCS64).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dynfunc {
+
+struct Registers {
+    std::uint64_t x[31];  // x[29] is the frame pointer, x[30] the link register
+    std::uint64_t sp, pc, nzcv;
+    std::byte* vectors;  // register number i is the first `vector_bytes` bytes at `vectors` + i * vector_bytes
+    std::uint64_t vector_bytes;
+
+    // The first eight of each kind.
+    std::uint64_t& integer(unsigned i) noexcept { return x[i]; }
+    template <class T = double>
+    T& floating(unsigned i) noexcept {
+        return *reinterpret_cast<T*>(vectors + i * vector_bytes);
+    }
+    std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(sp)[i]; }
+    std::uint64_t& instruction_pointer() noexcept { return pc; }
+    std::uint64_t& stack_pointer() noexcept { return sp; }
+    void return_now(std::uint64_t value) noexcept {
+        x[0] = value;
+        pc = x[30];
+    }
+};
+
+}  // namespace dynfunc

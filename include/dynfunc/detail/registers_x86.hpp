@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// Registers of x86-64 (System V calling convention). Stubs and thunks know where each one lies (arch/x86/probe_stub.cpp,
+// arch/x86/probe_thunks.S).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dynfunc {
+
+struct Registers {
+    std::uint64_t rax, rcx, rdx, rbx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+    std::uint64_t rsp;     // of the thread, where the probe is hit; what lies below it by up to 128 bytes may be in use
+    std::uint64_t rflags;  // at a function's begin: without the direction flag, which is clear there
+    // Register number i is the first `vector_bytes` bytes at `vectors` + i * vector_bytes: 16, 32 or 64, as wide as the
+    // processor has them. Null where no consumer of the probe needs them.
+    std::byte* vectors;
+    std::uint64_t vector_bytes;
+    std::uint64_t rbp;
+    std::uint64_t rip;  // changed: the thread goes on there, and not with the instruction under the probe
+
+    // The first six.
+    std::uint64_t& integer(unsigned i) noexcept {
+        std::uint64_t* const in_order[] = {&rdi, &rsi, &rdx, &rcx, &r8, &r9};
+        return *in_order[i];
+    }
+    // The first eight.
+    template <class T = double>
+    T& floating(unsigned i) noexcept {
+        return *reinterpret_cast<T*>(vectors + i * vector_bytes);
+    }
+    std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(rsp)[1 + i]; }
+    std::uint64_t& instruction_pointer() noexcept { return rip; }
+    std::uint64_t& stack_pointer() noexcept { return rsp; }
+    void return_now(std::uint64_t value) noexcept {
+        rax = value;
+        rip = *reinterpret_cast<const std::uint64_t*>(rsp);
+        rsp += sizeof rip;
+    }
+};
+static_assert(sizeof(Registers) == 160 && offsetof(Registers, rsp) == 112 && offsetof(Registers, rbp) == 144);
+
+}  // namespace dynfunc

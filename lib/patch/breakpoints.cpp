@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// Places in a table with open addressing; when it is half full, a larger one takes its place, published by one store. The old
+// one stays as it is, for handlers that are in it: all together they are smaller than the newest.
+#include "breakpoints.hpp"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <new>
+
+#include "arch.hpp"
+#include "os.hpp"
+
+namespace dynfunc {
+namespace {
+
+struct Place {
+    std::atomic<std::uintptr_t> at;  // 0: free; entered last
+    std::atomic<std::uintptr_t> resume;
+};
+
+struct Table {
+    std::size_t size, used;  // a power of two
+    Place* places() noexcept { return reinterpret_cast<Place*>(this + 1); }
+
+    // Where it is, or would be.
+    Place& place_of(std::uintptr_t at) noexcept {
+        constexpr std::uint64_t golden = 0x9e37'79b9'7f4a'7c15;  // Knuth, The Art of Computer Programming, 6.4
+        std::size_t i = static_cast<std::size_t>((at * golden) >> 20) & (size - 1);
+        for (;; i = (i + 1) & (size - 1)) {
+            const std::uintptr_t there = places()[i].at.load(std::memory_order_acquire);
+            if (there == at || there == 0) return places()[i];
+        }
+    }
+    void put(Place& place, std::uintptr_t at, std::uintptr_t resume) noexcept {
+        place.resume.store(resume, std::memory_order_relaxed);
+        if (place.at.load(std::memory_order_relaxed) == at) return;
+        place.at.store(at, std::memory_order_release);
+        ++used;
+    }
+};
+
+constinit std::atomic<Table*> table{nullptr};
+constinit struct sigaction former {};
+
+Table* make_table(std::size_t size) noexcept {
+    void* memory =
+        mmap(nullptr, sizeof(Table) + size * sizeof(Place), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    auto* made = static_cast<Table*>(memory);
+    made->size = size;
+    made->used = 0;
+    return made;
+}
+
+// As if our handler were not there.
+void hand_on(int signal, siginfo_t* info, void* context) noexcept {
+    if ((former.sa_flags & SA_SIGINFO) != 0) return former.sa_sigaction(signal, info, context);
+    // The kernel ends a process that ignores the signal of a breakpoint, too; one that another process sends is ignored.
+    if (former.sa_handler == SIG_IGN && info->si_code <= 0) return;
+    if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN) return former.sa_handler(signal);
+    struct sigaction by_default {};
+    sigaction(signal, &by_default, nullptr);
+    sigset_t open;
+    sigemptyset(&open);
+    sigaddset(&open, signal);
+    pthread_sigmask(SIG_UNBLOCK, &open, nullptr);
+    raise(signal);
+}
+
+[[gnu::section("dynfunc_hot")]] void on_trap(int signal, siginfo_t* info, void* context) noexcept {
+    if (const Address resume = Breakpoints::find(arch::trapped_at(context))) return arch::go_on_at(context, resume);
+    const os::KeepErrno keep;
+    hand_on(signal, info, context);
+}
+
+}  // namespace
+
+Result<void> Breakpoints::enter(Address at, Address resume) noexcept {
+    Table* now = table.load(std::memory_order_relaxed);
+    constexpr std::size_t smallest = 255;  // with its header 4 KiB
+    if (now == nullptr || 2 * now->used >= now->size) {
+        Table* larger = make_table(now == nullptr ? smallest + 1 : 4 * now->size);
+        if (larger == nullptr) return std::unexpected(Error{.code = Errc::out_of_memory, .address = at, .os_error = ENOMEM});
+        for (std::size_t i = 0; now != nullptr && i < now->size; ++i)
+            if (const Place& old = now->places()[i]; old.at != 0) larger->put(larger->place_of(old.at), old.at, old.resume);
+        table.store(larger, std::memory_order_release);
+        now = larger;
+    }
+    now->put(now->place_of(at.value), at.value, resume.value);
+    return {};
+}
+
+[[gnu::section("dynfunc_hot")]] Address Breakpoints::find(Address at) noexcept {
+    Table* const now = table.load(std::memory_order_acquire);
+    if (now == nullptr) return {};
+    const Place& place = now->place_of(at.value);
+    return place.at.load(std::memory_order_relaxed) == at.value ? Address{place.resume.load(std::memory_order_relaxed)}
+                                                                : Address{};
+}
+
+bool Breakpoints::is_handling() noexcept {
+    struct sigaction now {};
+    return sigaction(SIGTRAP, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == &on_trap;
+}
+
+Result<void> Breakpoints::handle() noexcept {
+    if (is_handling()) return {};
+    struct sigaction ours {
+    }, before{};
+    ours.sa_sigaction = &on_trap;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
+    if (sigaction(SIGTRAP, nullptr, &before) != 0 || (former = before, sigaction(SIGTRAP, &ours, nullptr) != 0))
+        return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = errno});
+    return {};
+}
+
+}  // namespace dynfunc

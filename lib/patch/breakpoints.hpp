@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Breakpoints of the library's own: where a thread goes on that runs one.
+//
+// A place that was entered once stays: a thread may have run the breakpoint and be on its way to the handler when it is taken
+// away, so the place that it goes on at has to be right with and without it.
+//
+// The handler of SIGTRAP is the process's. What traps and is not ours goes to whoever had the signal before; a program that
+// takes the signal later takes ours too (Breakpoints::is_handling).
+#pragma once
+
+#include <dynfunc/result.hpp>
+
+#include <cstddef>
+
+namespace dynfunc {
+
+class Breakpoints {
+public:
+    // From now on a thread that runs a breakpoint at `at` goes on at `resume`; once more for the same place changes it.
+    // Threads: the text lock is held.  Errors: out_of_memory.
+    static Result<void> enter(Address at, Address resume) noexcept;
+    // Null: there is none.  Threads: any, and signal handlers; takes no lock.
+    static Address find(Address at) noexcept;
+
+    // Takes SIGTRAP, and hands on to `sigaction` of before what is not ours; nothing is done where it is ours already.
+    // Threads: the text lock is held.  Errors: text_not_writable with errno.
+    static Result<void> handle() noexcept;
+    static bool is_handling() noexcept;
+};
+
+}  // namespace dynfunc

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// What cannot be probed, whatever its instructions are.
+#pragma once
+
+#include <dynfunc/address.hpp>
+
+#include <cstddef>
+#include <span>
+
+namespace dynfunc {
+
+// Asks the dynamic linker for names, once. Threads: any; no lock is held.
+void prepare_denied() noexcept;
+
+// Entry points of the unwinder, which reads the stack it runs on, and the code that returns from signal handlers, which
+// unwinders know by its bytes.
+bool is_denied(Address at, std::span<const std::byte> code) noexcept;
+
+// What runs at every hit.
+bool is_of_the_library(Address at) noexcept;
+
+}  // namespace dynfunc

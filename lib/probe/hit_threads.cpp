@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// The counters of threads: a list that only grows, walked without a lock.
+#include "hit_threads.hpp"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "fatal.hpp"
+
+namespace dynfunc {
+namespace {
+
+constinit std::atomic<HitCounts*> all{nullptr};
+pthread_key_t thread_end;
+constinit bool has_thread_end = false;
+
+template <class T>
+T* map_zeroes(std::size_t bytes) noexcept {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? nullptr : static_cast<T*>(memory);
+}
+
+void release(void* counts) noexcept {
+    hit_thread.counts = nullptr;
+    static_cast<HitCounts*>(counts)->in_use.store(false, std::memory_order_release);
+}
+
+HitCounts* claim() noexcept {
+    for (HitCounts* counts = all.load(std::memory_order_acquire); counts != nullptr; counts = counts->next)
+        if (!counts->in_use.load(std::memory_order_relaxed) && !counts->in_use.exchange(true, std::memory_order_acquire))
+            return counts;
+    auto* made = map_zeroes<HitCounts>(sizeof(HitCounts));
+    if (made == nullptr) fatal("no memory for another thread that hits probes");
+    made->in_use.store(true, std::memory_order_relaxed);
+    made->next = all.load(std::memory_order_relaxed);
+    while (!all.compare_exchange_weak(made->next, made, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+    return made;
+}
+
+[[gnu::constructor(101)]] void start() noexcept { has_thread_end = pthread_key_create(&thread_end, release) == 0; }
+
+[[gnu::destructor(101)]] void stop() noexcept {
+    if (has_thread_end) pthread_key_delete(thread_end);
+    has_thread_end = false;
+}
+
+}  // namespace
+
+constinit arch::WithVectors keep_vectors = nullptr;
+
+void register_hit_thread(void*, Registers*) noexcept {
+    const int before = errno;
+    if (hit_thread.counts == nullptr) {
+        HitCounts* const counts = claim();
+        counts->errno_at = &errno;
+        hit_thread.counts = counts;
+        if (has_thread_end) pthread_setspecific(thread_end, counts);  // otherwise it is not reused: memory, no harm
+    }
+    { const ReadSection registered; }
+    errno = before;
+}
+
+// Without memory the hit is not counted.
+void make_hit_chunk(void* counter, Registers*) noexcept {
+    const std::uint32_t chunk = *static_cast<const std::uint32_t*>(counter) / HitCounts::chunk_size;
+    auto* made = map_zeroes<std::uint64_t>(HitCounts::chunk_size * sizeof(std::uint64_t));
+    __atomic_store_n(&hit_thread.counts->chunk[chunk], made, __ATOMIC_RELEASE);
+}
+
+std::uint64_t count_hits(std::uint32_t counter) noexcept {
+    std::uint64_t sum = 0;
+    for (HitCounts* counts = all.load(std::memory_order_acquire); counts != nullptr; counts = counts->next) {
+        std::uint64_t* const chunk = __atomic_load_n(&counts->chunk[counter / HitCounts::chunk_size], __ATOMIC_ACQUIRE);
+        if (chunk != nullptr) sum += __atomic_load_n(&chunk[counter % HitCounts::chunk_size], __ATOMIC_RELAXED);
+    }
+    return sum;
+}
+
+void free_counts_of_other_threads() noexcept {
+    for (HitCounts* counts = all.load(std::memory_order_acquire); counts != nullptr; counts = counts->next)
+        if (counts != hit_thread.counts) counts->in_use.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: MIT
+// Attaching and detaching.
+//
+//     1. names        resolved before the lock is taken: the dynamic linker has a lock of its own
+//     2. places       planned, stubs written where no thread can be, unwind information
+//     3. jumps        one batch; whoever comes there finds nobody who listens
+//     4. lists        shown by one store each: from here on it cannot fail
+//     5. retired      old lists, and who is in none any more, until a grace period is over
+#include "probes.hpp"
+
+#include <link.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "backend.hpp"
+#include "breakpoints.hpp"
+#include "denied.hpp"
+#include "find_call_sites.hpp"
+#include "reclaim.hpp"
+#include "stub_frames.hpp"
+#include "text_poke.hpp"
+
+namespace dynfunc {
+
+using detail::Consumer;
+
+namespace {
+
+std::unexpected<Error> refuse(Errc code, Address at) noexcept { return std::unexpected(Error{.code = code, .address = at}); }
+
+unsigned long long count_unloads() noexcept {
+    unsigned long long unloads = 0;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, std::size_t size, void* to) {
+            if (size >= offsetof(dl_phdr_info, dlpi_subs) + sizeof info->dlpi_subs)
+                *static_cast<unsigned long long*>(to) = info->dlpi_subs;
+            return 1;
+        },
+        &unloads);
+    return unloads;
+}
+
+bool is_listening(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_removed, __ATOMIC_RELAXED); }
+
+void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<ConsumerList*>(&item)); }
+
+constexpr arch::JumpForm forms[] = {arch::JumpForm::whole, arch::JumpForm::guarded, arch::JumpForm::punned};
+
+}  // namespace
+
+const char* to_string(ProbeClass site_class) noexcept {
+    switch (site_class) {
+        case ProbeClass::whole:
+            return "whole";
+        case ProbeClass::guarded:
+            return "guarded";
+        case ProbeClass::punned:
+            return "punned";
+        case ProbeClass::breakpoint:
+            return "breakpoint";
+    }
+    return "unknown";
+}
+
+// The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be removed while it
+// was held is seen to at its end.
+class Probes::Hold {
+public:
+    explicit Hold(Probes& probes) noexcept : probes_(probes) {
+        { const Registry::Hold adopted(Registry::instance()); }
+        probes_.lock_.lock();
+    }
+    ~Hold() {
+        probes_.disarm_abandoned();
+        probes_.lock_.unlock();
+        while (probes_.abandoned_.load(std::memory_order_seq_cst) != nullptr && probes_.lock_.try_lock()) {
+            probes_.disarm_abandoned();
+            probes_.lock_.unlock();
+        }
+    }
+    Hold(const Hold&) = delete;
+
+private:
+    Probes& probes_;
+};
+
+Probes& Probes::instance() noexcept {
+    alignas(Probes) static std::byte storage[sizeof(Probes)];
+    static Probes* const probes = new (storage) Probes;
+    return *probes;
+}
+
+Result<void> Probes::start() noexcept {
+    if (started_) return {};
+    if (!arch::has_stubs() || backend().writing == nullptr) {
+        const auto refusals = backend().capabilities.refusals;
+        return std::unexpected(
+            Error{.code = Errc::text_not_writable, .os_error = refusals.empty() ? 0 : refusals.back().os_error});
+    }
+    keep_vectors = arch::with_vectors();
+    Registry::instance().take_part_in_forks(fork_part_);
+    started_ = true;
+    return {};
+}
+
+void Probes::adopt(Copied) noexcept { free_counts_of_other_threads(); }
+
+Result<const ModuleCode*> Probes::module_around(Address at) {
+    const AddressRange range = object_around(at.as<const void*>());
+    if (range.size() == 0) return refuse(Errc::not_executable, at);
+    for (const Module& module : modules_)
+        if (module.range.begin == range.begin && module.range.end == range.end) return &module.code;
+    auto code = ModuleCode::of(at.as<const void*>());
+    if (!code) return std::unexpected(code.error());
+    modules_.push_back({range, std::move(*code)});
+    return &modules_.back().code;
+}
+
+bool Probes::is_still_there(const Place& place) const noexcept {
+    if (object_around(place.hit.at.as<const void*>()).size() == 0) return false;
+    const auto* const code = place.hit.at.as<const std::byte*>();
+    const auto& expected = place.is_armed ? place.replacement.after : place.replacement.before;
+    const std::size_t written = place.replacement.size;
+    if (!std::equal(code, code + written, expected.begin())) return false;
+    const auto& displaced = place.displaced;
+    return displaced.size() <= written ||
+           std::equal(code + written, code + displaced.size(), displaced.bytes.begin() + written);
+}
+
+Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
+    auto& known = places_[at.value];
+    if (known != nullptr && is_still_there(*known)) {
+        if (options.breakpoint == AllowBreakpoint::never && known->site_class == ProbeClass::breakpoint)
+            return std::unexpected(known->why);
+        return known.get();
+    }
+    auto planned = plan(at, options);
+    if (!planned) {
+        if (known == nullptr) places_.erase(at.value);
+        return std::unexpected(planned.error());
+    }
+    // What was probed there before is not loaded any more; threads may still be in its stub.
+    if (known != nullptr) gone_.push_back(std::move(known));
+    known = std::move(*planned);
+    made.push_back(known.get());
+    return known.get();
+}
+
+Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& options) {
+    const auto module = module_around(at);
+    if (!module) return std::unexpected(module.error());
+    const ModuleCode& code = **module;
+    if (!code.is_text(at)) return refuse(Errc::not_executable, at);
+    if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
+    const arch::JumpSite site = code.site(at);
+    if (site.code.empty()) return refuse(Errc::no_unwind_table, at);
+    if (is_denied(at, site.code)) return refuse(Errc::denied, at);
+    const arch::Breakpoint& trap = arch::breakpoint();
+    if (site.code.size() >= trap.size && std::equal(trap.bytes.begin(), trap.bytes.begin() + trap.size, site.code.begin()))
+        return refuse(Errc::foreign_breakpoint, at);
+    if (!code.begins_instruction(at)) return refuse(Errc::middle_of_instruction, at);
+
+    auto place = std::make_unique<Place>();
+    place->hit.at = at;
+    place->is_function_begin = code.begins_function(at);
+    Result<void> done = refuse(Errc::too_short, at);
+    if (options.breakpoint != AllowBreakpoint::always) {
+        for (const arch::JumpForm form : forms) {
+            done = try_form(*place, form, site);
+            if (done) return place;
+            if (done.error().code == Errc::patched_place) return std::unexpected(done.error());
+            place->why = done.error();
+        }
+    }
+    if (options.breakpoint == AllowBreakpoint::never) return std::unexpected(done.error());
+    if (auto trapped = try_breakpoint(*place, site); !trapped) return std::unexpected(trapped.error());
+    return place;
+}
+
+// The stub, where it reaches what the instructions refer to.
+Result<void> Probes::make_stub(Place& place) {
+    constexpr std::int32_t near = 1 << 30;
+    const Address at = place.hit.at;
+    {
+        const Registry::Hold hold(Registry::instance());
+        if (Registry::instance().has_place_in({at, at + static_cast<std::ptrdiff_t>(place.displaced.size())}))
+            return refuse(Errc::patched_place, at);
+    }
+    const auto stub = memory_.take({.from = at, .least = -near, .most = near}, arch::most_stub_bytes);
+    if (!stub) return std::unexpected(stub.error());
+    std::array<std::byte, arch::most_stub_bytes> bytes;
+    const arch::StubRequest request{.displaced = &place.displaced,
+                                    .is_function_begin = place.is_function_begin,
+                                    .site = Address::of(&place.hit),
+                                    .hit = Address::of(&dynfunc_probe_hit)};
+    const auto code = arch::encode_stub(request, *stub, bytes);
+    if (!code) {
+        memory_.release(*stub, arch::most_stub_bytes);
+        return std::unexpected(code.error());
+    }
+    memory_.release(*stub + code->size, arch::most_stub_bytes - code->size);
+    place.code = *code;
+    place.stub = place.entry = *stub;
+    unwritten_.push_back({*stub, {bytes.begin(), bytes.begin() + code->size}});
+    return {};
+}
+
+void Probes::forget_stub(Place& place) noexcept {
+    unwritten_.pop_back();
+    memory_.release(place.stub, place.code.size);
+    place.stub = place.entry = {};
+}
+
+Result<void> Probes::try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site) {
+    const auto plan = arch::plan_jump(form, site);
+    if (!plan) return std::unexpected(plan.error());
+    place.displaced = plan->displaced;
+    if (auto made = make_stub(place); !made) return made;
+    const Address at = place.hit.at;
+    if (plan->given_mask != 0) {
+        const auto entry =
+            memory_.take({.from = at + plan->distance_from, .given_mask = plan->given_mask, .given = plan->given},
+                         arch::jump_anywhere_bytes);
+        if (!entry) {
+            forget_stub(place);
+            return std::unexpected(entry.error());
+        }
+        place.entry = *entry;
+        const auto jump = arch::encode_jump_anywhere(*entry, place.stub);
+        unwritten_.push_back({*entry, {jump.begin(), jump.end()}});
+    }
+    const auto jump = arch::encode_site(arch::SiteKind::branch, at, place.entry);
+    if (!jump) return std::unexpected(jump.error());
+
+    place.site_class = form == arch::JumpForm::whole     ? ProbeClass::whole
+                       : form == arch::JumpForm::guarded ? ProbeClass::guarded
+                                                         : ProbeClass::punned;
+    Replacement& replacement = place.replacement;
+    replacement.at = at;
+    replacement.size = plan->written;
+    std::copy_n(site.at.as<const std::byte*>(), plan->written, replacement.before.begin());
+    std::copy_n(jump->bytes.begin(), plan->written, replacement.after.begin());
+    for (std::size_t i = 1; i < place.displaced.count; ++i)
+        if (const std::size_t k = place.displaced.begins[i]; k < plan->written)
+            replacement.boundaries |= static_cast<std::uint8_t>(1 << k);
+    return {};
+}
+
+Result<void> Probes::try_breakpoint(Place& place, const arch::JumpSite& site) {
+    const auto displaced = arch::read_displaced(site.code, site.at, 1);
+    if (!displaced) return std::unexpected(displaced.error());
+    place.displaced = *displaced;
+    if (auto made = make_stub(place); !made) return made;
+    const arch::Breakpoint& trap = arch::breakpoint();
+    place.site_class = ProbeClass::breakpoint;
+    place.replacement.at = site.at;
+    place.replacement.size = static_cast<std::uint8_t>(trap.size);
+    std::ranges::copy(site.code.first(trap.size), place.replacement.before.begin());
+    std::copy_n(trap.bytes.begin(), trap.size, place.replacement.after.begin());
+    return {};
+}
+
+// Stubs of new places, where no thread can be, and what unwinders have to know of them.
+Result<void> Probes::write(std::span<Place* const> made) {
+    std::vector<StubFrame> frames;
+    frames.reserve(made.size());
+    for (const Place* place : made) frames.push_back({&place->code, &place->displaced, place->stub});
+    if (!register_frames(frames)) return refuse(Errc::out_of_memory, {});
+    const Registry::Hold hold(Registry::instance());
+    TextPoke poke(*backend().writing);
+    for (const Unwritten& code : unwritten_)
+        if (auto done = poke.write_unseen(code.at, code.bytes); !done) return done;
+    unwritten_.clear();
+    for (const Place* place : made) {
+        const auto enter = [](Address at, Address resume) { return Breakpoints::enter(at, resume); };
+        if (auto done = enter(place->hit.at, place->stub); !done) return done;
+        for (std::size_t i = 1; i < place->displaced.count; ++i) {
+            const Address copy = place->stub + place->code.copy + place->code.relocated.begins[i];
+            if (auto done = enter(place->hit.at + place->displaced.begins[i], copy); !done) return done;
+        }
+    }
+    return poke.sync();
+}
+
+Result<void> Probes::arm(std::span<Place* const> places) {
+    std::vector<Replacement> batch;
+    batch.reserve(places.size());
+    bool traps = false;
+    for (Place* place : places) {
+        traps = traps || place->site_class == ProbeClass::breakpoint || place->replacement.boundaries != 0 ||
+                place->replacement.needs_breakpoints();
+        batch.push_back(place->replacement);
+    }
+    const Registry::Hold hold(Registry::instance());
+    if (traps)
+        if (auto handled = Breakpoints::handle(); !handled) return handled;
+    if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
+    for (Place* place : places) place->is_armed = true;
+    return {};
+}
+
+// Where the system refuses, the jumps stay, and lead to nobody.
+void Probes::disarm(std::span<Place* const> places) noexcept {
+    constexpr std::size_t at_once = 64;
+    std::array<Replacement, at_once> batch;
+    const Registry::Hold hold(Registry::instance());
+    GuardedPoke poke(*backend().writing);
+    while (!places.empty()) {
+        const auto now = places.first(std::min(places.size(), at_once));
+        std::size_t count = 0;
+        for (Place* place : now) {
+            if (!place->is_armed || !is_still_there(*place)) continue;
+            batch[count] = place->replacement;
+            std::swap(batch[count].before, batch[count].after);
+            ++count;
+        }
+        if (count != 0 && poke.commit(std::span(batch).first(count)))
+            for (Place* place : now) place->is_armed = false;
+        places = places.subspan(now.size());
+    }
+}
+
+ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
+    void* const memory = ::operator new(sizeof(ConsumerList) + consumers.size() * sizeof(ConsumerList::Entry), std::nothrow);
+    if (memory == nullptr) return nullptr;
+    auto* const list = new (memory) ConsumerList;
+    list->reclaim = &reclaim_list;
+    auto* entry = reinterpret_cast<ConsumerList::Entry*>(list + 1);
+    for (Consumer* consumer : consumers) {
+        if (!is_listening(consumer)) continue;
+        new (entry++) ConsumerList::Entry{.on_hit = consumer->options.on_hit,
+                                          .data = consumer->options.data,
+                                          .filter = consumer->options.filter,
+                                          .is_removed = &consumer->is_removed,
+                                          .counter = consumer->counter,
+                                          .consumer = consumer};
+        ++list->count;
+        list->needs_vectors = list->needs_vectors || consumer->options.needs == Needs::vectors;
+    }
+    return list;
+}
+
+void Probes::publish(Place& place, ConsumerList* list) noexcept {
+    ConsumerList* const old = __atomic_exchange_n(&place.hit.consumers, list, __ATOMIC_ACQ_REL);
+    if (old != nullptr) retire_own(*old);
+}
+
+Result<std::uint32_t> Probes::take_counter() {
+    if (!free_counters_.empty()) {
+        const std::uint32_t counter = free_counters_.back();
+        free_counters_.pop_back();
+        return counter;
+    }
+    if (counters_ == most_counters) return refuse(Errc::out_of_memory, {});
+    free_counters_.reserve(counters_ + 1);  // to be given back without memory
+    return counters_++;
+}
+
+Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests) {
+    if (requests.empty()) return refuse(Errc::empty_batch, {});
+    std::vector<Address> addresses;
+    addresses.reserve(requests.size());
+    const auto at_element = [](Error error, std::size_t i) {
+        error.element = i;
+        return std::unexpected(error);
+    };
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        const auto at = requests[i].target.resolve();
+        if (!at) return at_element(at.error(), i);
+        if (requests[i].options.on_hit == nullptr)
+            return std::unexpected(Error{.code = Errc::no_callback, .address = *at, .element = i});
+        addresses.push_back(*at);
+    }
+    static_cast<void>(backend());
+    prepare_denied();
+    const unsigned long long unloads = count_unloads();
+    std::vector<Probe> attached;
+    attached.reserve(requests.size());
+    std::vector<Place*> made, to_arm, touched;
+    std::vector<std::unique_ptr<Consumer>> consumers;
+
+    const Hold hold(*this);
+    if (auto started = start(); !started) return std::unexpected(started.error());
+    if (unloads != unloads_) modules_.clear();
+    unloads_ = unloads;
+
+    // What is planned, and not finished, is forgotten.
+    struct Undo {
+        Probes& probes;
+        std::vector<Place*>& made;
+        bool done = false;
+        ~Undo() {
+            if (done) return;
+            for (Place* place : made) probes.forget(*place);
+            probes.unwritten_.clear();
+        }
+    } undo{*this, made};
+
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        const auto place = place_at(addresses[i], requests[i].options, made);
+        if (!place) return at_element(place.error(), i);
+        auto consumer = std::make_unique<Consumer>();
+        consumer->reclaim = &reclaim_consumer;
+        consumer->place = *place;
+        consumer->options = requests[i].options;
+        consumers.push_back(std::move(consumer));
+        if (std::ranges::find(touched, *place) == touched.end()) {
+            touched.push_back(*place);
+            if (!(*place)->is_armed) to_arm.push_back(*place);
+        }
+    }
+    if (auto done = write(made); !done) return std::unexpected(done.error());
+
+    // Lists of who listens from now on; what comes after this needs no memory.
+    struct Lists {
+        std::vector<ConsumerList*> made;
+        ~Lists() {
+            for (ConsumerList* list : made) ::operator delete(list);
+        }
+    } lists;
+    lists.made.reserve(touched.size());
+    for (auto& consumer : consumers) {
+        const auto counter = take_counter();
+        if (!counter) return std::unexpected(counter.error());
+        consumer->counter = *counter;
+        consumer->hits_before = count_hits(*counter);
+        consumer->missed_before = __atomic_load_n(&consumer->place->hit.missed, __ATOMIC_RELAXED);
+    }
+    std::vector<std::vector<Consumer*>> next(touched.size());
+    for (std::size_t i = 0; i < touched.size(); ++i) next[i] = touched[i]->consumers;
+    for (auto& consumer : consumers) {
+        auto& of_place = next[static_cast<std::size_t>(std::ranges::find(touched, consumer->place) - touched.begin())];
+        const auto behind = std::ranges::upper_bound(of_place, consumer->options.priority, std::greater{},
+                                                     [](const Consumer* each) { return each->options.priority; });
+        of_place.insert(behind, consumer.get());
+    }
+    for (const auto& of_place : next) {
+        ConsumerList* const list = make_list(of_place);
+        if (list == nullptr) return refuse(Errc::out_of_memory, {});
+        lists.made.push_back(list);
+    }
+    if (auto done = arm(to_arm); !done) return std::unexpected(done.error());
+
+    undo.done = true;
+    for (std::size_t i = 0; i < touched.size(); ++i) {
+        touched[i]->consumers = std::move(next[i]);
+        publish(*touched[i], std::exchange(lists.made[i], nullptr));
+    }
+    for (auto& consumer : consumers) attached.push_back(Probe(consumer.release()));
+    return attached;
+}
+
+void Probes::forget(Place& place) noexcept {
+    if (place.stub) memory_.release(place.stub, place.code.size);
+    if (place.entry && place.entry != place.stub) memory_.release(place.entry, arch::jump_anywhere_bytes);
+    places_.erase(place.hit.at.value);
+}
+
+void Probes::detach(std::span<Consumer* const> consumers) noexcept {
+    constexpr std::size_t at_once = 64;
+    const Hold hold(*this);
+    std::array<Place*, at_once> empty;
+    std::size_t count = 0;
+    const auto disarm_empty = [&] { disarm(std::span(empty).first(std::exchange(count, 0))); };
+    for (Consumer* consumer : consumers) {
+        Place& place = *consumer->place;
+        __atomic_store_n(&consumer->is_removed, true, __ATOMIC_RELAXED);
+        std::erase(place.consumers, consumer);
+        const bool has_more = std::ranges::any_of(place.consumers, is_listening);
+        ConsumerList* const list = has_more ? make_list(place.consumers) : nullptr;
+        // Without memory the old list stays, and it reads the consumer.
+        if (has_more && list == nullptr) continue;
+        publish(place, list);
+        retire_own(*consumer);
+        if (has_more || !place.is_armed) continue;
+        empty[count++] = &place;
+        if (count == at_once) disarm_empty();
+    }
+    disarm_empty();
+}
+
+void Probes::reclaim_consumer(Retired& item) noexcept {
+    auto* const consumer = static_cast<Consumer*>(&item);
+    {
+        Probes& probes = instance();
+        const Hold hold(probes);
+        probes.free_counters_.push_back(consumer->counter);
+    }
+    delete consumer;
+}
+
+void Probes::remove(Consumer& consumer) noexcept {
+    if (__atomic_exchange_n(&consumer.is_removed, true, __ATOMIC_RELAXED)) return;
+    Place& place = *consumer.place;
+    const ConsumerList* const list = __atomic_load_n(&place.hit.consumers, __ATOMIC_ACQUIRE);
+    if (list == nullptr || !std::ranges::all_of(*list, [](const auto& entry) { return !is_listening(entry.consumer); })) return;
+    if (place.is_abandoned.exchange(true, std::memory_order_seq_cst)) return;
+    place.next_abandoned = abandoned_.load(std::memory_order_relaxed);
+    while (!abandoned_.compare_exchange_weak(place.next_abandoned, &place, std::memory_order_seq_cst)) {
+    }
+    // If somebody holds the lock, he sees to it when he lets go.
+    while (abandoned_.load(std::memory_order_seq_cst) != nullptr && lock_.try_lock()) {
+        disarm_abandoned();
+        lock_.unlock();
+    }
+}
+
+// Places all of whose consumers have asked to be removed.
+void Probes::disarm_abandoned() noexcept {
+    Place* next = abandoned_.exchange(nullptr, std::memory_order_seq_cst);
+    while (next != nullptr) {
+        Place* place = next;
+        next = place->next_abandoned;
+        place->is_abandoned.store(false, std::memory_order_seq_cst);
+        if (std::ranges::any_of(place->consumers, is_listening)) continue;
+        publish(*place, nullptr);
+        if (place->is_armed) disarm({&place, 1});
+    }
+}
+
+ProbeInfo Probes::info(const Consumer& consumer) {
+    const Hold hold(*this);
+    const Place& place = *consumer.place;
+    const Replacement& replacement = place.replacement;
+    ProbeInfo info{.at = place.hit.at,
+                   .site_class = place.site_class,
+                   .reason = place.site_class == ProbeClass::whole ? "" : place.why.message(),
+                   .stub = place.stub,
+                   .before = {replacement.before.begin(), replacement.before.begin() + replacement.size},
+                   .is_armed = place.is_armed,
+                   .is_gone = !is_still_there(place),
+                   .consumers = static_cast<std::size_t>(std::ranges::count_if(place.consumers, is_listening))};
+    return info;
+}
+
+void remove_after_hit(void* consumer, Registers*) noexcept { Probes::instance().remove(*static_cast<Consumer*>(consumer)); }
+
+Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& options) {
+    const ProbeRequest request{target, options};
+    auto attached = Probes::instance().attach({&request, 1});
+    if (!attached) return std::unexpected(attached.error());
+    return std::move(attached->front());
+}
+
+Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) { return Probes::instance().attach(requests); }
+
+void Probe::detach_nosync() noexcept {
+    if (consumer_ == nullptr) return;
+    Consumer* const consumer = std::exchange(consumer_, nullptr);
+    Probes::instance().detach({&consumer, 1});
+}
+
+void Probe::detach() noexcept {
+    if (consumer_ == nullptr) return;
+    detach_nosync();
+    if (!is_in_section()) synchronize();
+}
+
+void Probe::detach(std::span<Probe> probes) noexcept {
+    constexpr std::size_t at_once = 256;
+    std::array<Consumer*, at_once> consumers;
+    std::size_t count = 0;
+    bool any = false;
+    for (Probe& probe : probes) {
+        if (probe.consumer_ == nullptr) continue;
+        any = true;
+        consumers[count++] = std::exchange(probe.consumer_, nullptr);
+        if (count == at_once) Probes::instance().detach(std::span(consumers).first(std::exchange(count, 0)));
+    }
+    if (count != 0) Probes::instance().detach(std::span(consumers).first(count));
+    if (any && !is_in_section()) synchronize();
+}
+
+std::uint64_t Probe::hits() const noexcept {
+    return consumer_ == nullptr ? 0 : count_hits(consumer_->counter) - consumer_->hits_before;
+}
+
+std::uint64_t Probe::missed() const noexcept {
+    if (consumer_ == nullptr) return 0;
+    return __atomic_load_n(&consumer_->place->hit.missed, __ATOMIC_RELAXED) - consumer_->missed_before;
+}
+
+ProbeInfo Probe::info() const { return consumer_ == nullptr ? ProbeInfo{} : Probes::instance().info(*consumer_); }
+
+}  // namespace dynfunc

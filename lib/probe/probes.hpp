@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// All probed places of the process, and who listens there.
+//
+// INV-place: under the probes lock, an armed place has its jump (or breakpoint) in the text, and whoever comes there finds the
+// place's list of consumers, or none. A place is never forgotten, and its stub never unmapped: threads may be in it for as long
+// as they like. It is used again when the same address is probed again.
+#pragma once
+
+#include <dynfunc/probe.hpp>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "guarded_poke.hpp"
+#include "hit_threads.hpp"
+#include "jump_plan.hpp"
+#include "lock.hpp"
+#include "module_code.hpp"
+#include "near_memory.hpp"
+#include "registry.hpp"
+
+namespace dynfunc {
+
+struct Place;
+
+struct detail::Consumer : Retired {
+    Place* place = nullptr;
+    ProbeOptions options;
+    std::uint32_t counter = 0;
+    bool is_removed = false;        // atomic
+    std::uint64_t hits_before = 0;  // of the counter, when it was given to this one
+    std::uint64_t missed_before = 0;
+};
+
+// A probed address.
+struct Place {
+    HitSite hit;  // what the stub has the address of
+    ProbeClass site_class{};
+    arch::Displaced displaced;
+    Replacement replacement;
+    Error why{};          // why no better class, if there is one
+    Address stub, entry;  // where the jump leads: the stub, or a jump to it
+    arch::Stub code;
+    bool is_function_begin = false;
+    bool is_armed = false;
+    std::atomic<bool> is_abandoned{false};  // in the list of those
+    Place* next_abandoned = nullptr;
+    std::vector<detail::Consumer*> consumers;  // by priority, ties by age
+};
+
+class Probes {
+public:
+    static Probes& instance() noexcept;
+
+    Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests);
+    // Not waiting for anybody. Each consumer is retired.
+    void detach(std::span<detail::Consumer* const> consumers) noexcept;
+    // A handler asked for it.
+    void remove(detail::Consumer& consumer) noexcept;
+    ProbeInfo info(const detail::Consumer& consumer);
+
+private:
+    struct Module {
+        AddressRange range;
+        ModuleCode code;
+    };
+    class Hold;
+
+    Result<void> start() noexcept;
+    Result<const ModuleCode*> module_around(Address at);
+    Result<Place*> place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made);
+    Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
+    Result<void> try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site);
+    Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
+    Result<void> make_stub(Place& place);
+    void forget_stub(Place& place) noexcept;
+    void forget(Place& place) noexcept;
+    Result<void> write(std::span<Place* const> made);
+    Result<void> arm(std::span<Place* const> places);
+    void disarm(std::span<Place* const> places) noexcept;
+    bool is_still_there(const Place& place) const noexcept;
+    Result<std::uint32_t> take_counter();
+    static void publish(Place& place, ConsumerList* list) noexcept;
+    void disarm_abandoned() noexcept;
+    static ConsumerList* make_list(std::span<detail::Consumer* const> consumers) noexcept;
+    static void adopt(Copied copied) noexcept;
+    static void reclaim_consumer(Retired& item) noexcept;
+
+    RankedMutex lock_{LockRank::probes};
+    ForkPart fork_part_{lock_, &adopt};
+    bool started_ = false;
+    unsigned long long unloads_ = 0;  // of objects, when modules_ was read
+    std::vector<Module> modules_;
+    std::unordered_map<std::uintptr_t, std::unique_ptr<Place>> places_;
+    NearMemory memory_;
+    std::vector<std::uint32_t> free_counters_;
+    std::uint32_t counters_ = 0;
+    std::vector<std::unique_ptr<Place>> gone_;
+    std::atomic<Place*> abandoned_{nullptr};  // places all of whose consumers asked to be removed
+    struct Unwritten {
+        Address at;
+        std::vector<std::byte> bytes;
+    };
+    std::vector<Unwritten> unwritten_;
+};
+
+}  // namespace dynfunc

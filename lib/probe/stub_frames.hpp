@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// Tells the unwinder of this process about stubs, so that exceptions pass and stacks can be walked.
+#pragma once
+
+#include <span>
+
+#include "probe_stub.hpp"
+
+namespace dynfunc {
+
+struct StubFrame {
+    const arch::Stub* stub;
+    const arch::Displaced* displaced;
+    Address runs_at;
+};
+
+// For ever. False: no memory. Blocks: on the unwinder's lock.
+bool register_frames(std::span<const StubFrame> frames) noexcept;
+
+}  // namespace dynfunc
