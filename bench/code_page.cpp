@@ -5,8 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
+
+#include "refused.hpp"
 
 namespace bench {
 namespace {
@@ -17,10 +18,6 @@ constexpr std::size_t page = 4096;
 // c3           ret
 // cccc, cc90   never run: they tell the words apart
 constexpr std::uint64_t words[] = {0xcccc'c300'0000'00e9, 0xcc90'c300'0000'00e9};
-
-std::string refused(const char* call) {
-    return std::string(call) + ": " + std::strerror(errno) + " (errno " + std::to_string(errno) + ")";
-}
 
 void* map(int protection, int flags, int file) {
     void* mapped = mmap(nullptr, page, protection, flags, file, 0);

@@ -53,6 +53,8 @@ const char* to_string(Clock clock) {
             return "wall time";
         case Clock::program_cpu:
             return "CPU time of the program";
+        case Clock::threads_cpu:
+            return "CPU time of the threads / CPUs";
         default:
             return "thread CPU time";
     }

@@ -22,7 +22,8 @@
 
 namespace bench {
 
-enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu };  // program_cpu: of a program that was run; read from it
+// program_cpu: of a program that was run; read from it. threads_cpu: of the threads of a burst (threads.hpp).
+enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu, threads_cpu };
 
 // Nanoseconds since some moment, of the first two.
 double now(Clock) noexcept;

@@ -163,7 +163,7 @@ double one_burst(const Contestant& contestant, const Load& load, Series& series,
         if (again.cpu_share > outcome.cpu_share) outcome = again;
     }
     series.add(outcome);
-    return outcome.hits == 0 ? std::nan("") : outcome.seconds * 1e9 / static_cast<double>(outcome.hits);
+    return outcome.ns();
 }
 
 void measure(Run& run, const std::vector<Contestant>& all, const Situation& situation, WithTwoThreads& with_two) {

@@ -12,6 +12,7 @@
 //     };
 #pragma once
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -150,7 +151,7 @@ Outcome burst(const Load& load) {
     using User = typename Pool::User;
     Pool pool(load);
     std::vector<HandOver> rings(load.mode == Mode::handed_over ? load.threads / 2 : 0);
-    const Outcome outcome = run_threads(load, [&](Worker& worker) {
+    const Outcome outcome = run_threads(load.burst(), [&](Worker& worker) {
         User user(pool, worker.index());
         worker.start();
         switch (load.mode) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What one burst of the bench "pool" does, and what came out of it.
+// What one burst of the bench "pool" does.
 #pragma once
 
 #include <array>
@@ -9,9 +9,9 @@
 #include <memory>
 #include <new>
 
-namespace bench::pool {
+#include "threads.hpp"
 
-inline constexpr std::size_t cache_line = 64;
+namespace bench::pool {
 
 // What is popped and pushed: the first 40 bytes of every object. A contestant that links free objects to each other keeps its
 // links in `owned`, also while somebody has the object. The user writes `used`, once for each pop.
@@ -41,14 +41,8 @@ struct Load {
     std::size_t objects;
     double seconds;
 
+    Burst burst() const { return {threads, seconds}; }
     std::size_t stride() const { return aligned ? (size + cache_line - 1) / cache_line * cache_line : size; }
-};
-
-struct Outcome {
-    double seconds;
-    std::uint64_t hits, misses;                      // pairs, and pops that found nothing; of the threads and their handlers
-    double cpu_share;                                // CPU time of the threads / what they could have had
-    std::uint64_t interrupts, misses_in_interrupts;  // Mode::interrupt
 };
 
 // The objects of a contestant that is not an allocator, in one block.
