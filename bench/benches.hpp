@@ -13,6 +13,7 @@ void bench_tracepoints(Run&);
 void bench_static_keys(Run&);
 void bench_hackbench(Run&);
 void bench_pool(Run&);
+void bench_probes(Run&);
 
 struct Bench {
     const char* name;
@@ -32,6 +33,8 @@ inline constexpr Bench all_benches[] = {
     {"hackbench", "hackbench with all trace events on, in four builds", &bench_hackbench},
     {"pool", "object pools: pop and push of ours, of 12 others and of malloc, by 1 to 8 threads; --matrix: all that varies",
      &bench_pool},
+    {"probes", "what a hit of a probe costs: none, int3, the kernel's uprobe, hit by 1 to 64 threads; attaching 50",
+     &bench_probes},
 };
 
 // Parts of a bench that have files of their own.

@@ -12,4 +12,9 @@ void bench_text_writers(Run& run) {
         .leave_out("permanent-alias", {}, "the code to be written is x86-64 code");
 }
 
+void bench_probes(Run& run) {
+    Group(run, {.bench = "probes", .title = "probes", .baseline = ""})
+        .leave_out("unprobed", {}, "the functions to be probed are x86-64 code");
+}
+
 }  // namespace bench

@@ -11,6 +11,7 @@ from html import escape
 sys.dont_write_bytecode = True  # no __pycache__ in the source tree
 import report_plots as plots
 import report_pool
+import report_probes
 from report_style import STYLE
 
 # What the plots of a bench show; where nothing is said, time.
@@ -22,7 +23,8 @@ SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads", "callbacks
 HOW_TO_READ = """Every figure comes from one run on the machine above. Each round runs every case once; a ratio is the
 median over the rounds of case ÷ baseline <em>in that round</em>, so compare ratios, and take nanoseconds as this machine's
 alone. <b>median</b> and <b>min</b> are over rounds. Time is CPU time of the measuring thread unless a heading says wall time.
-In <em>pool</em> more is better: there a ratio is that of pairs per second, case ÷ baseline, and time is wall time.
+In <em>pool</em> more is better: there a ratio is that of pairs per second, case ÷ baseline, and time is wall time. So it is with
+the calls of <em>probes</em>, whose time is CPU time of all threads ÷ CPUs: what other work took from them does not count.
 A row with something to reach says whether it was reached in this run; nothing is left out because it was not."""
 
 
@@ -193,8 +195,10 @@ def bench_section(bench, document):
         return report_pool.section(document) + "".join(tables)
     as_ratio = bench in RATIO_BENCHES
     parts, said, series_rows, series_text = [], set(), [], ""
+    if bench == "probes":
+        parts.append(report_probes.section(document))
     for group in document["groups"]:
-        if group["bench"] != bench:
+        if group["bench"] != bench or (bench == "probes" and report_probes.is_drawn(group["title"], document)):
             continue
         rows = [row for row in document["results"] if (row["bench"], row["group"]) == (bench, group["title"])]
         left_out = left_out_list([entry for entry in document["left_out"]
@@ -211,7 +215,8 @@ def bench_section(bench, document):
         parts.append(left_out)
     if series_rows:
         parts.append(series_section(series_rows, series_param(series_rows), as_ratio, series_text))
-    parts += [plain_table(table) for table in document["tables"] if table["bench"] == bench]
+    if bench != "probes":  # its section has the same figures
+        parts += [plain_table(table) for table in document["tables"] if table["bench"] == bench]
     return f'<h2>{escape(bench)}</h2>{"".join(parts)}'
 
 

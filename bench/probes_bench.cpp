@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT
+// Bench "probes": what a hit of a probe that does nothing costs, and how that scales with threads. Each contestant has a copy
+// of the target for itself, so all are armed at once and each round runs every one, back to back. A new contestant is one entry
+// of `contestants` below.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "benches.hpp"
+#include "int3_peer.hpp"
+#include "kernel_uprobe.hpp"
+#include "probe_targets.hpp"
+#include "threads.hpp"
+
+namespace bench {
+namespace {
+
+using namespace probes;
+
+constexpr std::size_t full_rounds = 9, quick_rounds = 3;
+constexpr std::string_view unprobed = "unprobed", kernel = "kernel-uprobe";
+
+// A site that is probed as long as this lives.
+struct Armed {
+    std::shared_ptr<const void> probe;  // its end disarms the site
+    std::string note = {};              // stands in the figures of the rows
+};
+using Arming = std::expected<Armed, std::string>;  // error: in words, why this process cannot have it
+
+Arming arm_nothing(const Site&) { return Armed{}; }
+
+Arming arm_int3(const Site& site) {
+    auto peer = Int3Peer::arm(site);
+    if (!peer) return std::unexpected(peer.error());
+    return Armed{*std::move(peer)};
+}
+
+Arming arm_kernel_uprobe(const Site& site) {
+    auto probe = KernelUprobe::attach(site.address(), KernelUprobe::At::entry);
+    if (!probe) return std::unexpected(probe.error());
+    const auto kept = std::make_shared<const KernelUprobe>(*std::move(probe));
+    return Armed{kept, kept->note()};
+}
+
+struct Contestant {
+    std::string_view id;
+    Arming (*arm)(const Site&);
+};
+
+// In the order of the tables; the first is the baseline.
+constexpr Contestant contestants[] = {
+    {unprobed, &arm_nothing},
+    {"int3", &arm_int3},
+    {kernel, &arm_kernel_uprobe},
+};
+
+constexpr std::size_t calls_between_questions = 64;  // to Worker::stopped()
+
+[[gnu::noinline]] void call_some(Function* function) {
+    for (std::size_t i = 0; i < calls_between_questions; ++i) function(static_cast<int>(i));
+}
+
+void call_while_asked(Worker& worker, Function* function) {
+    worker.start();
+    while (worker.warming()) call_some(function);
+    worker.begin();
+    std::uint64_t hits = 0;
+    for (; !worker.stopped(); hits += calls_between_questions) call_some(function);
+    worker.count(hits, 0);
+    worker.finish();
+}
+
+double standard_deviation(const std::vector<double>& values) {
+    double sum = 0, squares = 0;
+    for (const double value : values) sum += value;
+    const double mean = sum / static_cast<double>(values.size());
+    for (const double value : values) squares += (value - mean) * (value - mean);
+    return values.size() < 2 ? 0 : std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
+// Enough digits for the largest and the least.
+std::string number(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, value < 10 ? "%.3f" : value < 100 ? "%.2f" : "%.1f", value);
+    return text;
+}
+
+// All rounds of one contestant with one number of threads.
+struct Series {
+    std::vector<double> ns, cpu_shares;
+
+    std::vector<double> rates() const {
+        std::vector<double> millions;
+        for (const double each : ns)
+            if (!std::isnan(each)) millions.push_back(1e3 / each);
+        return millions;
+    }
+    double times(const Series& other) const {
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < std::min(ns.size(), other.ns.size()); ++i)
+            if (const double ratio = other.ns[i] / ns[i]; !std::isnan(ratio)) ratios.push_back(ratio);
+        return median(std::move(ratios));
+    }
+};
+
+// A contestant on its copy of one target.
+struct Probed {
+    const Contestant* contestant;
+    Site site;
+    Armed armed;
+};
+
+std::vector<Probed> arm_all(const TargetFunction& target, std::vector<std::pair<std::string, std::string>>& refused) {
+    std::vector<Probed> armed;
+    std::size_t copy = 0;
+    for (const Contestant& contestant : contestants) {
+        const Site site = target.site(copy++);
+        const std::byte before = *reinterpret_cast<const volatile std::byte*>(site.address());
+        Arming arming = contestant.arm(site);
+        if (!arming) {
+            refused.emplace_back(contestant.id, arming.error());
+            continue;
+        }
+        const bool changed = *reinterpret_cast<const volatile std::byte*>(site.address()) != before;
+        if (contestant.id != unprobed && !changed)
+            refused.emplace_back(contestant.id, "it was granted, but the function is as it was");
+        else if (!target.works(site))
+            refused.emplace_back(contestant.id, "the probed function does not return what it did");
+        else
+            armed.push_back({&contestant, site, *std::move(arming)});
+    }
+    return armed;
+}
+
+// Calls per second of one target: a line for each contestant, a column for each number of threads.
+struct Lines {
+    Table table;
+
+    Lines(const TargetFunction& target, const std::vector<Probed>& all)
+        : table{.bench = "probes",
+                .title = std::string(target.id) + ": M calls/s of all threads +- standard deviation (per thread)",
+                .text = "Medians over the rounds, by CPU time of the threads.",
+                .head = {"threads"},
+                .lines = {}} {
+        for (const Probed& probed : all) table.lines.push_back({std::string(probed.contestant->id)});
+    }
+    void add(std::size_t threads, const std::vector<Series>& columns) {
+        table.head.push_back(std::to_string(threads));
+        for (std::size_t i = 0; i < columns.size(); ++i) {
+            const std::vector<double> rates = columns[i].rates();
+            const double rate = median(rates);
+            table.lines[i].push_back(number(rate) + " +- " + number(standard_deviation(rates)) + " (" +
+                                     number(rate / static_cast<double>(threads)) + ")");
+        }
+    }
+};
+
+Params figures(const Series& series, const Series* of_kernel, const Armed& armed) {
+    Params params = {{"cpu_percent", std::llround(median(series.cpu_shares) * 100)},
+                     {"spread_M_per_s", number(standard_deviation(series.rates()))}};
+    if (of_kernel != nullptr && of_kernel != &series) params.push_back({"x_kernel_uprobe", number(series.times(*of_kernel))});
+    if (!armed.note.empty()) params.push_back({"note", armed.note});
+    return params;
+}
+
+Burst burst_of(std::size_t threads, bool quick) {
+    Burst burst{.threads = threads, .seconds = quick ? 0.010 : 0.020, .warm_up = quick ? 0.003 : 0.006};
+    // Longer where threads take turns.
+    if (burst.oversubscribed()) burst.seconds *= 2.5;
+    return burst;
+}
+
+std::vector<std::size_t> thread_counts(bool quick) {
+    return quick ? std::vector<std::size_t>{1, 2, 8} : std::vector<std::size_t>{1, 2, 4, 8, 16, 32, 64};
+}
+
+void measure_threads(Run& run, const TargetFunction& target, const std::vector<Probed>& all, std::size_t threads, Lines& lines,
+                     const std::vector<std::pair<std::string, std::string>>& refused) {
+    const Params params = {{"target", std::string(target.id)}, {"threads", static_cast<std::int64_t>(threads)}};
+    Group group(run,
+                {.bench = "probes",
+                 .title = std::string(target.id) + ": " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
+                 .text = std::string("The function begins with ") + target.text + ".",
+                 .baseline = std::string(unprobed),
+                 .unit = "ns per call",
+                 .clock = Clock::threads_cpu,
+                 .ratio_of = RatioOf::rates});
+    for (const auto& [id, reason] : refused) group.leave_out(id, params, reason);
+    const Burst burst = burst_of(threads, run.quick);
+    std::vector<Series> series(all.size());
+    const Series* of_kernel = nullptr;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const Probed& probed = all[i];
+        Series& own = series[i];
+        if (probed.contestant->id == kernel) of_kernel = &own;
+        group.add({.id = std::string(probed.contestant->id),
+                   .params = params,
+                   .sample =
+                       [&own, &burst, function = probed.site.function] {
+                           const Outcome outcome =
+                               run_threads(burst, [&](Worker& worker) { call_while_asked(worker, function); });
+                           own.cpu_shares.push_back(outcome.cpu_share);
+                           return own.ns.emplace_back(outcome.undisturbed_ns());
+                       },
+                   .figures = [&own, &of_kernel, &probed] { return figures(own, of_kernel, probed.armed); }});
+    }
+    group.measure();
+    lines.add(threads, series);
+}
+
+void measure_target(Run& run, const TargetFunction& target) {
+    std::vector<std::pair<std::string, std::string>> refused;
+    const std::vector<Probed> all = arm_all(target, refused);
+    Lines lines(target, all);
+    for (const std::size_t threads : thread_counts(run.quick)) measure_threads(run, target, all, threads, lines, refused);
+    run.results.add(std::move(lines.table));
+}
+
+// Ways to attach to many functions. One row's sample attaches, the next one's lets go of what came out.
+using Addresses = std::span<const std::uintptr_t>;
+struct Way {
+    std::string_view attach_id, detach_id;
+    Arming (*attach)(Addresses);
+};
+
+Arming attach_events(Addresses addresses) {
+    std::vector<KernelUprobe> probes;
+    for (const std::uintptr_t address : addresses) {
+        auto probe = KernelUprobe::attach(address, KernelUprobe::At::entry);
+        if (!probe) return std::unexpected(probe.error());
+        probes.push_back(*std::move(probe));
+    }
+    return Armed{std::make_shared<const std::vector<KernelUprobe>>(std::move(probes))};
+}
+
+Arming attach_link(Addresses addresses) {
+    auto probes = KernelUprobes::attach(addresses, KernelUprobe::At::entry);
+    if (!probes) return std::unexpected(probes.error());
+    return Armed{std::make_shared<const KernelUprobes>(*std::move(probes))};
+}
+
+// The baseline is the first that this process can have.
+constexpr Way ways[] = {
+    {"kernel-attach", "kernel-detach", &attach_events},
+    {"kernel-attach-multi", "kernel-detach-multi", &attach_link},
+};
+
+void measure_attaching(Run& run) {
+    // Each event that is closed takes the kernel a tenth of a second.
+    const std::size_t sites = run.quick ? 10 : 50;
+    std::vector<std::uintptr_t> addresses;
+    for (std::size_t i = 0; i < sites; ++i) addresses.push_back(targets().front().site(std::size(contestants) + i).address());
+
+    std::vector<std::pair<const Way*, std::string>> refused;
+    std::vector<const Way*> granted;
+    for (const Way& way : ways)
+        if (const Arming tried = way.attach(Addresses(addresses).first(1)); tried)
+            granted.push_back(&way);
+        else
+            refused.emplace_back(&way, tried.error());
+
+    Group group(run, {.bench = "probes",
+                      .title = "attaching to " + std::to_string(sites) + " functions",
+                      .text = "kernel-attach, kernel-detach: a perf event for each, opened and closed one by one. "
+                              "kernel-attach-multi, kernel-detach-multi: one BPF link of the kind uprobe_multi for all.",
+                      .baseline = std::string(granted.empty() ? "" : granted.front()->attach_id),
+                      .unit = "ns per function",
+                      .clock = Clock::wall});
+    const Params params = {{"functions", static_cast<std::int64_t>(sites)}};
+    for (const auto& [way, reason] : refused)
+        for (const std::string_view id : {way->attach_id, way->detach_id}) group.leave_out(std::string(id), params, reason);
+    Arming attached;
+    const auto timed = [&](auto operation) {
+        const double begin = now(Clock::wall);
+        operation();
+        return (now(Clock::wall) - begin) / static_cast<double>(sites);
+    };
+    for (const Way* const way : granted) {
+        const auto attach = [&attached, &addresses, way] { attached = way->attach(addresses); };
+        const auto detach = [&attached] { attached = Armed{}; };
+        group.add({.id = std::string(way->attach_id), .params = params, .sample = [&timed, attach, &attached] {
+                       const double ns = timed(attach);
+                       return attached ? ns : std::nan("");
+                   }});
+        group.add({.id = std::string(way->detach_id), .params = params, .sample = [&timed, detach] { return timed(detach); }});
+    }
+    group.measure();
+}
+
+}  // namespace
+
+void bench_probes(Run& run) {
+    Run own{run.results, run.quick ? quick_rounds : full_rounds, run.quick};
+    for (const TargetFunction& target : targets()) measure_target(own, target);
+    Run fewer{run.results, quick_rounds, run.quick};  // closing the kernel's probes takes long
+    measure_attaching(fewer);
+}
+
+}  // namespace bench
