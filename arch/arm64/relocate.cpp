@@ -191,6 +191,7 @@ void find_branch_targets(AddressRange code, void* context, void (*found)(void*, 
         if (is_b(word) || is_bl(word)) found(context, branch_target(at, word, 0, 26));
         if (is_b_cond(word) || is_compare_and_branch(word)) found(context, branch_target(at, word, 5, 19));
         if (is_test_and_branch(word)) found(context, branch_target(at, word, 5, 14));
+        // br, braa and the like: who replaces one word for one does not care where they lead.
     }
 }
 

@@ -58,7 +58,10 @@ void find_branch_targets(AddressRange code, void* context, void (*found)(void*, 
     for (Address at = code.begin; at < code.end;) {
         const auto decoded = decode_until(at, code.end);
         if (!decoded) return;
-        if (const auto target = decoded->target()) found(context, *target);
+        if (const auto target = decoded->target())
+            found(context, *target);
+        else if (decoded->is_group5(4))
+            found(context, Address{});
         at = decoded->end();
     }
 }

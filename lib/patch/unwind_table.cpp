@@ -8,6 +8,7 @@ namespace dynfunc {
 namespace {
 
 // DW_EH_PE: how a pointer is written.
+constexpr std::uint8_t relative_mask = 0x70, pc_relative = 0x10, is_signed = 0x08;
 constexpr std::uint8_t size_mask = 0x07, signed_4 = 0x0b, data_relative = 0x30, absent = 0xff;
 
 // Reads forward; past the end everything is zero and is_good() false.
@@ -40,6 +41,8 @@ public:
             case 0:
             case 4:
                 return take<std::uint64_t>();
+            case 1:
+                return take_uleb();
             case 2:
                 return take<std::uint16_t>();
             case 3:
@@ -47,6 +50,22 @@ public:
             default:
                 good_ = false;
                 return 0;
+        }
+    }
+    // An address that is relative to its own place, or to nothing; null: there is none, or it is of another form.
+    Address take_address(std::uint8_t encoding) noexcept {
+        const Address field = at_;
+        std::uint64_t value = take_encoded(encoding);
+        if (value == 0 || !good_) return {};
+        if ((encoding & size_mask) == 3 && (encoding & is_signed) != 0)
+            value = static_cast<std::uint64_t>(std::int64_t{static_cast<std::int32_t>(value)});
+        switch (encoding & relative_mask) {
+            case 0:
+                return Address{value};
+            case pc_relative:
+                return field + static_cast<std::ptrdiff_t>(value);
+            default:
+                return {};
         }
     }
     Address at() const noexcept { return at_; }
@@ -58,32 +77,39 @@ private:
     bool good_ = true;
 };
 
-// How the functions of a common information entry are written; `absent`: not known.
-std::uint8_t pointer_encoding(Address common, AddressRange mapped) noexcept {
+// How pointers to functions, and to what their language says about them, are written.
+struct Encodings {
+    std::uint8_t function = absent;  // not known
+    std::uint8_t language = absent;  // it says nothing
+    bool has_size = false;           // the size of what is between the two and the instructions stands in front of it
+};
+
+// Of a common information entry.
+Encodings pointer_encodings(Address common, AddressRange mapped) noexcept {
     Reader reader(common, mapped);
-    if (reader.take<std::uint32_t>() == 0xffff'ffff) return absent;
-    if (reader.take<std::uint32_t>() != 0) return absent;
+    if (reader.take<std::uint32_t>() == 0xffff'ffff) return {};
+    if (reader.take<std::uint32_t>() != 0) return {};
     const auto version = reader.take<std::uint8_t>();
-    if (version != 1 && version != 3) return absent;
+    if (version != 1 && version != 3) return {};
     char augmentation[8]{};
     std::size_t length = 0;
     for (char letter; (letter = reader.take<char>()) != '\0';) {
-        if (length == sizeof augmentation) return absent;
+        if (length == sizeof augmentation) return {};
         augmentation[length++] = letter;
     }
-    if (augmentation[0] != 'z') return length == 0 && reader.is_good() ? std::uint8_t{0} : absent;
+    if (augmentation[0] != 'z') return length == 0 && reader.is_good() ? Encodings{.function = 0} : Encodings{};
     reader.take_uleb();                                               // code alignment
     reader.take_uleb();                                               // data alignment
     version == 1 ? reader.take<std::uint8_t>() : reader.take_uleb();  // return address register
     reader.take_uleb();                                               // size of what follows
-    std::uint8_t encoding = 0;
+    Encodings encodings{.function = 0, .has_size = true};
     for (std::size_t i = 1; i < length; ++i) {
         switch (augmentation[i]) {
             case 'R':
-                encoding = reader.take<std::uint8_t>();
+                encodings.function = reader.take<std::uint8_t>();
                 break;
             case 'L':
-                reader.take<std::uint8_t>();
+                encodings.language = reader.take<std::uint8_t>();
                 break;
             case 'P':
                 reader.take_encoded(reader.take<std::uint8_t>());
@@ -92,10 +118,10 @@ std::uint8_t pointer_encoding(Address common, AddressRange mapped) noexcept {
             case 'B':
                 break;
             default:
-                return absent;
+                return {};
         }
     }
-    return reader.is_good() ? encoding : absent;
+    return reader.is_good() ? encodings : Encodings{};
 }
 
 }  // namespace
@@ -136,11 +162,43 @@ std::uint64_t UnwindTable::size_of_function(Address description) const noexcept 
     if (reader.take<std::uint32_t>() == 0xffff'ffff) return 0;
     const Address field = reader.at();
     const Address common = field - static_cast<std::ptrdiff_t>(reader.take<std::uint32_t>());
-    const std::uint8_t encoding = pointer_encoding(common, mapped_);
-    if (!reader.is_good() || encoding == absent) return 0;
-    reader.take_encoded(encoding);
-    const std::uint64_t size = reader.take_encoded(encoding);
+    const Encodings encodings = pointer_encodings(common, mapped_);
+    if (!reader.is_good() || encodings.function == absent) return 0;
+    reader.take_encoded(encodings.function);
+    const std::uint64_t size = reader.take_encoded(encodings.function);
     return reader.is_good() && size <= mapped_.size() ? size : 0;
+}
+
+void UnwindTable::find_landing_pads(std::size_t i, void* context, void (*found)(void*, Address)) const {
+    const AddressRange function = this->function(i);
+    if (function.size() == 0) return;
+    Reader entry(header_ + entries_[i].description, mapped_);
+    entry.take<std::uint32_t>();
+    const Address field = entry.at();
+    const Address common = field - static_cast<std::ptrdiff_t>(entry.take<std::uint32_t>());
+    const Encodings encodings = pointer_encodings(common, mapped_);
+    if (!encodings.has_size || encodings.language == absent) return;
+    entry.take_encoded(encodings.function);
+    entry.take_encoded(encodings.function);
+    entry.take_uleb();
+    const Address table = entry.take_address(encodings.language);
+    if (!table) return;
+
+    Reader reader(table, mapped_);
+    Address from = function.begin;
+    if (const auto encoding = reader.take<std::uint8_t>(); encoding != absent) from = reader.take_address(encoding);
+    if (const auto encoding = reader.take<std::uint8_t>(); encoding != absent) reader.take_uleb();
+    const auto encoding = reader.take<std::uint8_t>();
+    const std::uint64_t size = reader.take_uleb();
+    if (!reader.is_good() || size > mapped_.size()) return;
+    const Address end = reader.at() + static_cast<std::ptrdiff_t>(size);
+    while (reader.is_good() && reader.at() < end) {
+        reader.take_encoded(encoding);  // where the calls begin
+        reader.take_encoded(encoding);  // how many bytes they take
+        const std::uint64_t pad = reader.take_encoded(encoding);
+        reader.take_uleb();  // what to do there
+        if (reader.is_good() && pad != 0) found(context, from + static_cast<std::ptrdiff_t>(pad));
+    }
 }
 
 }  // namespace dynfunc

@@ -12,69 +12,76 @@ constinit thread_local HitThread hit_thread{};
 
 namespace {
 
-struct Delivery {
-    const ConsumerList* list;
-    HitSite* site;
-    HitCounts* counts;
-};
-
 // Calls what is compiled like any other code.
-DYNFUNC_HOT void call_any(void (*function)(void*, Registers*), void* argument, Registers* registers) noexcept {
+[[gnu::cold]] DYNFUNC_HOT void call_any(void (*function)(void*, Registers*), void* argument, Registers* registers) noexcept {
     if (registers->vectors != nullptr)
         function(argument, registers);  // they are kept already
     else
         keep_vectors(function, argument, registers);
 }
 
-DYNFUNC_HOT void deliver(void* delivery, Registers* registers) noexcept {
-    const auto& [list, site, counts] = *static_cast<const Delivery*>(delivery);
-    ProbeHit hit{.registers = *registers, .at = site->at, .data = nullptr};
-    for (const ConsumerList::Entry& entry : *list) {
-        if (__atomic_load_n(entry.is_removed, __ATOMIC_RELAXED)) continue;
+[[gnu::cold, gnu::noinline]] DYNFUNC_HOT std::uint64_t* make_chunk(std::uint32_t counter, Registers* registers) noexcept {
+    call_any(&make_hit_chunk, &counter, registers);
+    return hit_thread.counts->chunk[counter / HitCounts::chunk_size];
+}
+
+// Without memory for the counter the hit is not counted.
+[[gnu::always_inline]] inline void count_hit(std::uint32_t counter, Registers* registers) noexcept {
+    std::uint64_t* chunk = hit_thread.counts->chunk[counter / HitCounts::chunk_size];
+    if (chunk == nullptr) [[unlikely]]
+        chunk = make_chunk(counter, registers);
+    if (chunk == nullptr) [[unlikely]]
+        return;
+    std::uint64_t& count = chunk[counter % HitCounts::chunk_size];
+    __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);  // only this thread writes it
+}
+
+[[gnu::always_inline]] inline void deliver(const ConsumerList& list, Registers* registers) noexcept {
+    ProbeHit hit{.registers = *registers, .at = Address{registers->instruction_pointer()}, .data = nullptr};
+    for (const ConsumerList::Entry& entry : list) {
+        if (__atomic_load_n(entry.is_removed, __ATOMIC_RELAXED)) [[unlikely]]
+            continue;
         if (entry.filter != nullptr && !entry.filter(entry.data)) continue;
-        std::uint64_t*& chunk = counts->chunk[entry.counter / HitCounts::chunk_size];
-        if (chunk == nullptr) [[unlikely]] {
-            std::uint32_t counter = entry.counter;
-            call_any(&make_hit_chunk, &counter, registers);
-        }
-        if (chunk != nullptr) {
-            std::uint64_t& count = chunk[entry.counter % HitCounts::chunk_size];
-            __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);  // only this thread writes it
-        }
+        count_hit(entry.counter, registers);
         hit.data = entry.data;
         if (entry.on_hit(hit) == AfterHit::remove) [[unlikely]]
             call_any(&remove_after_hit, entry.consumer, registers);
     }
 }
 
+DYNFUNC_HOT void deliver_with_vectors(void* list, Registers* registers) noexcept {
+    deliver(*static_cast<const ConsumerList*>(list), registers);
+}
+
+[[gnu::cold, gnu::noinline]] DYNFUNC_HOT bool miss(HitSite* site) noexcept {
+    __atomic_fetch_add(&site->missed, 1, __ATOMIC_RELAXED);
+    return false;
+}
+
 }  // namespace
 
+// What is needed behind the handlers is read again there, and not kept in registers that would have to be saved here: the stub
+// has saved them all.
 DYNFUNC_HOT bool dynfunc_probe_hit(HitSite* site, Registers* registers) noexcept {
-    HitThread& thread = hit_thread;
-    if (thread.inside != nullptr || holds_a_lock()) [[unlikely]] {
-        __atomic_fetch_add(&site->missed, 1, __ATOMIC_RELAXED);
-        return false;
-    }
-    thread.inside = registers;
+    if (hit_thread.inside != nullptr || holds_a_lock()) [[unlikely]]
+        return miss(site);
+    hit_thread.inside = registers;
     registers->vectors = nullptr;
-    if (thread.counts == nullptr || detail::reader_word == nullptr) [[unlikely]]
+    if (hit_thread.counts == nullptr || detail::reader_word == nullptr) [[unlikely]]
         keep_vectors(&register_hit_thread, nullptr, registers);
-    HitCounts* const counts = thread.counts;
-    const int errno_before = *counts->errno_at;
-    const std::uint64_t stack = registers->stack_pointer();
     {
         const ReadSection reading;
         if (ConsumerList* const list = __atomic_load_n(&site->consumers, __ATOMIC_ACQUIRE)) {
-            Delivery delivery{list, site, counts};
+            const int errno_before = *hit_thread.counts->errno_at;
             if (list->needs_vectors)
-                keep_vectors(&deliver, &delivery, registers);
+                keep_vectors(&deliver_with_vectors, list, registers);
             else
-                deliver(&delivery, registers);
+                deliver(*list, registers);
+            *hit_thread.counts->errno_at = errno_before;
         }
     }
-    *counts->errno_at = errno_before;
-    thread.inside = nullptr;
-    return registers->instruction_pointer() != site->at.value || registers->stack_pointer() != stack;
+    hit_thread.inside = nullptr;
+    return registers->instruction_pointer() != site->at.value || registers->stack_pointer() != arch::stack_at_stub(registers);
 }
 
 }  // namespace dynfunc

@@ -19,11 +19,18 @@ Result<ModuleCode> ModuleCode::of(const void* inside) {
         if (function.size() == 0 || (!code.functions_.empty() && function.begin < code.functions_.back().end)) continue;
         const bool is_text = std::ranges::any_of(
             code.text_, [&](AddressRange segment) { return segment.begin <= function.begin && function.end <= segment.end; });
-        if (is_text) code.functions_.push_back(function);
+        if (!is_text) continue;
+        code.functions_.push_back(function);
+        table.find_landing_pads(i, &code,
+                                [](void* to, Address pad) { static_cast<ModuleCode*>(to)->branches_to_.push_back(pad); });
+        arch::find_branch_targets(function, &code, [](void* to, Address target) {
+            auto& code = *static_cast<ModuleCode*>(to);
+            if (target)
+                code.branches_to_.push_back(target);
+            else if (code.jumps_indirectly_.empty() || code.jumps_indirectly_.back() != code.functions_.back().begin)
+                code.jumps_indirectly_.push_back(code.functions_.back().begin);
+        });
     }
-    for (const AddressRange function : code.functions_)
-        arch::find_branch_targets(function, &code.branches_to_,
-                                  [](void* to, Address target) { static_cast<std::vector<Address>*>(to)->push_back(target); });
     std::ranges::sort(code.branches_to_);
     const auto [first, last] = std::ranges::unique(code.branches_to_);
     code.branches_to_.erase(first, last);
@@ -72,6 +79,16 @@ arch::JumpSite ModuleCode::site(Address at) const noexcept {
     for (auto target = std::ranges::lower_bound(branches_to_, at); target != branches_to_.end() && *target - at < bits;
          ++target)
         site.branches_to |= std::uint32_t{1} << (*target - at);
+    if (at != function.begin && std::ranges::binary_search(jumps_indirectly_, function.begin)) {
+        // Every instruction behind the first.
+        constexpr std::size_t most = 5;
+        for (std::size_t k = 0; k < most;) {
+            const auto next = arch::read_displaced(site.code.subspan(k), at + static_cast<std::ptrdiff_t>(k), 1);
+            if (!next) break;
+            k += next->size();
+            site.branches_to |= std::uint32_t{1} << k;
+        }
+    }
     return site;
 }
 

@@ -6,7 +6,8 @@
 //     auto plan = arch::plan_jump(arch::JumpForm::guarded, code->site(at));
 //
 // Functions are what the unwind table lists: also parts that the compiler has moved away, and not what has no unwind
-// information. Indirect branches lead somewhere that nobody can read; jump tables do not lead into a function's first bytes.
+// information. An indirect jump (of a switch) may lead to any instruction of its function but those that a jump over the
+// function's begin replaces: compilers give a switch no case there. An exception may lead to every landing pad.
 #pragma once
 
 #include <dynfunc/result.hpp>
@@ -38,7 +39,8 @@ private:
     const AddressRange* function_around(Address at) const noexcept;
 
     std::vector<AddressRange> functions_, text_;
-    std::vector<Address> branches_to_;  // ascending
+    std::vector<Address> branches_to_;       // ascending
+    std::vector<Address> jumps_indirectly_;  // begins of functions that do; ascending
 };
 
 }  // namespace dynfunc

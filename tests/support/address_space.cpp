@@ -56,6 +56,7 @@ SignalDispositions SignalDispositions::now() {
 
 int SignalDispositions::difference(const SignalDispositions& other) const {
     for (std::size_t signal = 1; signal < actions.size(); ++signal) {
+        if (static_cast<int>(signal) == signal_that_may_change) continue;
         const auto &a = actions[signal], &b = other.actions[signal];
         constexpr int set_by_libc = 0x04000000;  // SA_RESTORER: no choice of anybody's
         if (a.sa_handler != b.sa_handler || ((a.sa_flags ^ b.sa_flags) & ~set_by_libc) != 0 ||

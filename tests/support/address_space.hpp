@@ -25,8 +25,11 @@ std::size_t count_descriptors();
 struct SignalDispositions {
     std::array<struct sigaction, 65> actions;
     static SignalDispositions now();
-    // The first signal whose disposition differs, or 0.
+    // The first signal whose disposition differs, or 0; but for the one that may change.
     int difference(const SignalDispositions& other) const;
 };
+
+// What a suite may change: probes take SIGTRAP.
+inline int signal_that_may_change = 0;
 
 }  // namespace dynfunc::test
