@@ -38,13 +38,13 @@ constexpr std::array signal_return{std::byte{0x48}, std::byte{0xc7}, std::byte{0
 
 void prepare_denied() noexcept { static_cast<void>(addresses()); }
 
-bool is_denied(Address at, std::span<const std::byte> code) noexcept {
+bool is_denied(Address at, AddressRange function) noexcept {
     if (std::ranges::find(addresses(), at) != addresses().end()) return true;
     // Or its second instruction: any byte of it that changes hides it.
     for (const std::ptrdiff_t before : {0, 7}) {
-        if (code.size() + static_cast<std::size_t>(before) < signal_return.size()) continue;
-        const auto* const begin = (at - before).as<const std::byte*>();
-        if (std::equal(signal_return.begin(), signal_return.end(), begin)) return true;
+        const Address from = at - before;
+        if (from < function.begin || function.end - from < std::ssize(signal_return)) continue;
+        if (std::equal(signal_return.begin(), signal_return.end(), from.as<const std::byte*>())) return true;
     }
     return false;
 }

@@ -4,9 +4,6 @@
 
 #include <dynfunc/address.hpp>
 
-#include <cstddef>
-#include <span>
-
 namespace dynfunc {
 
 // Asks the dynamic linker for names, once. Threads: any; no lock is held.
@@ -14,7 +11,7 @@ void prepare_denied() noexcept;
 
 // Entry points of the unwinder, which reads the stack it runs on, and the code that returns from signal handlers, which
 // unwinders know by its bytes.
-bool is_denied(Address at, std::span<const std::byte> code) noexcept;
+bool is_denied(Address at, AddressRange function) noexcept;
 
 // What runs at every hit.
 bool is_of_the_library(Address at) noexcept;

@@ -41,38 +41,30 @@ bool ModuleCode::is_text(Address at) const noexcept {
     return std::ranges::any_of(text_, [at](AddressRange segment) { return segment.contains(at); });
 }
 
-const AddressRange* ModuleCode::function_around(Address at) const noexcept {
+std::vector<AddressRange>::const_iterator ModuleCode::find_function(Address at) const noexcept {
     const auto behind = std::ranges::upper_bound(functions_, at, {}, &AddressRange::begin);
-    return behind == functions_.begin() || !behind[-1].contains(at) ? nullptr : &behind[-1];
+    return behind == functions_.begin() || !behind[-1].contains(at) ? functions_.end() : behind - 1;
 }
 
-bool ModuleCode::begins_function(Address at) const noexcept {
-    const AddressRange* const function = function_around(at);
-    return function != nullptr && function->begin == at;
-}
-
-bool ModuleCode::begins_instruction(Address at) const noexcept {
-    const AddressRange* const function = function_around(at);
-    if (function == nullptr) return false;
-    Address next = function->begin;
-    while (next < at) {
-        const auto code = std::span(next.as<const std::byte*>(), static_cast<std::size_t>(function->end - next));
-        const auto instruction = arch::read_displaced(code, next, 1);
-        if (!instruction) return false;
-        next = next + static_cast<std::ptrdiff_t>(instruction->size());
-    }
-    return next == at;
+AddressRange ModuleCode::function_around(Address at) const noexcept {
+    const auto found = find_function(at);
+    return found == functions_.end() ? AddressRange{} : *found;
 }
 
 arch::JumpSite ModuleCode::site(Address at) const noexcept {
+    const AddressRange function = function_around(at);
+    return site(at, {function.begin.as<const std::byte*>(), function.size()});
+}
+
+arch::JumpSite ModuleCode::site(Address at, std::span<const std::byte> function_code) const noexcept {
     arch::JumpSite site{.at = at, .code = {}, .free_behind = 0, .branches_to = 0};
-    const AddressRange* const around = function_around(at);
-    if (around == nullptr) return site;
-    const AddressRange function = *around;
-    site.code = std::span(at.as<const std::byte*>(), static_cast<std::size_t>(function.end - at));
+    const auto found = find_function(at);
+    if (found == functions_.end()) return site;
+    const AddressRange function = *found;
+    site.code = function_code.subspan(static_cast<std::size_t>(at - function.begin));
     const auto segment = std::ranges::find_if(text_, [&](AddressRange range) { return range.contains(at); });
-    const AddressRange* const behind = around + 1;
-    const Address next = behind == functions_.data() + functions_.size() ? segment->end : std::min(behind->begin, segment->end);
+    const auto behind = found + 1;
+    const Address next = behind == functions_.end() ? segment->end : std::min(behind->begin, segment->end);
     site.free_behind =
         arch::padding_bytes(std::span(function.end.as<const std::byte*>(), static_cast<std::size_t>(next - function.end)));
     constexpr std::ptrdiff_t bits = 32;

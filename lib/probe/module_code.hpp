@@ -29,14 +29,15 @@ public:
     // Ascending, and none overlaps the next.
     const std::vector<AddressRange>& functions() const noexcept { return functions_; }
     bool is_text(Address at) const noexcept;
-    bool begins_function(Address at) const noexcept;
-    // Whether an instruction begins there, if those from the function's begin on are read one after the other.
-    bool begins_instruction(Address at) const noexcept;
-    // What is known of a place; `code` is empty where that is in no function.
+    // Empty: none.
+    AddressRange function_around(Address at) const noexcept;
+    // What is known of a place; `code` is empty where that is in no function. `function` is the code of the function around it
+    // as it was linked, for whoever has changed it since; it stays while the site is used.
+    arch::JumpSite site(Address at, std::span<const std::byte> function) const noexcept;
     arch::JumpSite site(Address at) const noexcept;
 
 private:
-    const AddressRange* function_around(Address at) const noexcept;
+    std::vector<AddressRange>::const_iterator find_function(Address at) const noexcept;
 
     std::vector<AddressRange> functions_, text_;
     std::vector<Address> branches_to_;       // ascending

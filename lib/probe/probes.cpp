@@ -46,6 +46,17 @@ bool is_listening(const Consumer* consumer) noexcept { return !__atomic_load_n(&
 
 void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<ConsumerList*>(&item)); }
 
+// Whether one begins there if they are read one after the other, from the function's begin on.
+bool begins_instruction(Address at, Address function, std::span<const std::byte> code) noexcept {
+    std::size_t offset = 0;
+    while (function + static_cast<std::ptrdiff_t>(offset) < at) {
+        const auto instruction = arch::read_displaced(code.subspan(offset), function + static_cast<std::ptrdiff_t>(offset), 1);
+        if (!instruction) return false;
+        offset += instruction->size();
+    }
+    return function + static_cast<std::ptrdiff_t>(offset) == at;
+}
+
 constexpr arch::JumpForm forms[] = {arch::JumpForm::whole, arch::JumpForm::guarded, arch::JumpForm::punned};
 
 }  // namespace
@@ -129,23 +140,55 @@ bool Probes::is_still_there(const Place& place) const noexcept {
            std::equal(code + written, code + displaced.size(), displaced.bytes.begin() + written);
 }
 
+AddressRange Place::footprint() const noexcept {
+    constexpr std::size_t jump_bytes = 5;
+    const std::size_t bytes = site_class == ProbeClass::punned ? std::max(jump_bytes, displaced.size()) : displaced.size();
+    return {hit.at, hit.at + static_cast<std::ptrdiff_t>(std::max<std::size_t>(bytes, replacement.size))};
+}
+
+// Calls visit(place) for those that are armed, or about to be, and have bytes in the range.
+template <class Visit>
+void Probes::for_each_claimed(AddressRange range, Visit&& visit) const {
+    constexpr std::ptrdiff_t most_footprint = arch::Displaced::most_bytes;
+    for (auto next = places_.lower_bound(range.begin - most_footprint); next != places_.end() && next->first < range.end;
+         ++next) {
+        const Place& place = *next->second;
+        if ((place.is_armed || place.is_chosen) && range.begin < place.footprint().end) visit(place);
+    }
+}
+
+bool Probes::is_claimed(const Place& place) const noexcept {
+    bool claimed = false;
+    for_each_claimed(place.footprint(), [&](const Place& other) { claimed = claimed || &other != &place; });
+    return claimed;
+}
+
+// The one that is armed; otherwise one that was, and whose stub serves again.
+Place* Probes::find_usable(Address at, AllowBreakpoint breakpoint) noexcept {
+    const auto [begin, end] = places_.equal_range(at);
+    for (auto next = begin; next != end; ++next)
+        if (next->second->is_armed || next->second->is_chosen) return next->second.get();
+    for (auto next = begin; next != end; ++next) {
+        Place& place = *next->second;
+        const bool is_breakpoint = place.site_class == ProbeClass::breakpoint;
+        const bool fits = breakpoint == AllowBreakpoint::always ? is_breakpoint : !place.is_forced;
+        if (fits && !is_claimed(place)) return &place;
+    }
+    return nullptr;
+}
+
 Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
-    auto& known = places_[at.value];
-    if (known != nullptr && is_still_there(*known)) {
-        if (options.breakpoint == AllowBreakpoint::never && known->site_class == ProbeClass::breakpoint)
-            return std::unexpected(known->why);
-        return known.get();
+    Place* place = find_usable(at, options.breakpoint);
+    if (place == nullptr) {
+        auto planned = plan(at, options);
+        if (!planned) return std::unexpected(planned.error());
+        place = places_.emplace(at, std::move(*planned))->second.get();
+        made.push_back(place);
     }
-    auto planned = plan(at, options);
-    if (!planned) {
-        if (known == nullptr) places_.erase(at.value);
-        return std::unexpected(planned.error());
-    }
-    // What was probed there before is not loaded any more; threads may still be in its stub.
-    if (known != nullptr) gone_.push_back(std::move(known));
-    known = std::move(*planned);
-    made.push_back(known.get());
-    return known.get();
+    if (options.breakpoint == AllowBreakpoint::never && place->site_class == ProbeClass::breakpoint)
+        return std::unexpected(place->why);
+    place->is_chosen = true;
+    return place;
 }
 
 Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& options) {
@@ -154,25 +197,42 @@ Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& opti
     const ModuleCode& code = **module;
     if (!code.is_text(at)) return refuse(Errc::not_executable, at);
     if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
-    const arch::JumpSite site = code.site(at);
-    if (site.code.empty()) return refuse(Errc::no_unwind_table, at);
-    if (is_denied(at, site.code)) return refuse(Errc::denied, at);
+    const AddressRange function = code.function_around(at);
+    if (function.size() == 0) return refuse(Errc::no_unwind_table, at);
+
+    // As it was linked, but for what others have changed.
+    const auto* const text = function.begin.as<const std::byte*>();
+    std::vector<std::byte> original(text, text + function.size());
+    for_each_claimed(function, [&](const Place& place) {
+        if (!place.is_armed) return;
+        for (std::size_t k = 0; k < place.replacement.size; ++k) {
+            const std::ptrdiff_t offset = place.hit.at + static_cast<std::ptrdiff_t>(k) - function.begin;
+            if (offset >= 0 && std::cmp_less(offset, original.size()))
+                original[static_cast<std::size_t>(offset)] = place.replacement.before[k];
+        }
+    });
+    arch::JumpSite site = code.site(at, original);
+    if (is_denied(at, function)) return refuse(Errc::denied, at);
     const arch::Breakpoint& trap = arch::breakpoint();
     if (site.code.size() >= trap.size && std::equal(trap.bytes.begin(), trap.bytes.begin() + trap.size, site.code.begin()))
         return refuse(Errc::foreign_breakpoint, at);
-    if (!code.begins_instruction(at)) return refuse(Errc::middle_of_instruction, at);
+    if (!begins_instruction(at, function.begin, original)) return refuse(Errc::middle_of_instruction, at);
 
+    // Threads come to the probed instructions behind this one, as they do to where branches lead.
+    constexpr std::ptrdiff_t bits = 32;
+    for_each_claimed({at + 1, at + bits}, [&](const Place& place) {
+        if (place.hit.at > at) site.branches_to |= std::uint32_t{1} << (place.hit.at - at);
+    });
     auto place = std::make_unique<Place>();
     place->hit.at = at;
-    place->is_function_begin = code.begins_function(at);
+    place->is_function_begin = at == function.begin;
+    place->is_forced = options.breakpoint == AllowBreakpoint::always;
     Result<void> done = refuse(Errc::too_short, at);
-    if (options.breakpoint != AllowBreakpoint::always) {
-        for (const arch::JumpForm form : forms) {
-            done = try_form(*place, form, site);
-            if (done) return place;
-            if (done.error().code == Errc::patched_place) return std::unexpected(done.error());
-            place->why = done.error();
-        }
+    for (const arch::JumpForm form : forms) {
+        if (place->is_forced) break;
+        done = try_form(*place, form, site);
+        if (done) return place;
+        place->why = done.error();
     }
     if (options.breakpoint == AllowBreakpoint::never) return std::unexpected(done.error());
     if (auto trapped = try_breakpoint(*place, site); !trapped) return std::unexpected(trapped.error());
@@ -183,10 +243,10 @@ Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& opti
 Result<void> Probes::make_stub(Place& place) {
     constexpr std::int32_t near = 1 << 30;
     const Address at = place.hit.at;
+    if (is_claimed(place)) return refuse(Errc::patched_place, at);
     {
         const Registry::Hold hold(Registry::instance());
-        if (Registry::instance().has_place_in({at, at + static_cast<std::ptrdiff_t>(place.displaced.size())}))
-            return refuse(Errc::patched_place, at);
+        if (Registry::instance().has_place_in(place.footprint())) return refuse(Errc::patched_place, at);
     }
     const auto stub = memory_.take({.from = at, .least = -near, .most = near}, arch::most_stub_bytes);
     if (!stub) return std::unexpected(stub.error());
@@ -217,6 +277,9 @@ Result<void> Probes::try_form(Place& place, arch::JumpForm form, const arch::Jum
     const auto plan = arch::plan_jump(form, site);
     if (!plan) return std::unexpected(plan.error());
     place.displaced = plan->displaced;
+    place.site_class = form == arch::JumpForm::whole     ? ProbeClass::whole
+                       : form == arch::JumpForm::guarded ? ProbeClass::guarded
+                                                         : ProbeClass::punned;
     if (auto made = make_stub(place); !made) return made;
     const Address at = place.hit.at;
     if (plan->given_mask != 0) {
@@ -234,13 +297,12 @@ Result<void> Probes::try_form(Place& place, arch::JumpForm form, const arch::Jum
     const auto jump = arch::encode_site(arch::SiteKind::branch, at, place.entry);
     if (!jump) return std::unexpected(jump.error());
 
-    place.site_class = form == arch::JumpForm::whole     ? ProbeClass::whole
-                       : form == arch::JumpForm::guarded ? ProbeClass::guarded
-                                                         : ProbeClass::punned;
     Replacement& replacement = place.replacement;
     replacement.at = at;
     replacement.size = plan->written;
-    std::copy_n(site.at.as<const std::byte*>(), plan->written, replacement.before.begin());
+    // What fills up behind the function is nobody's.
+    std::copy_n(at.as<const std::byte*>(), plan->written, replacement.before.begin());
+    std::copy_n(site.code.begin(), std::min<std::size_t>(plan->written, site.code.size()), replacement.before.begin());
     std::copy_n(jump->bytes.begin(), plan->written, replacement.after.begin());
     for (std::size_t i = 1; i < place.displaced.count; ++i)
         if (const std::size_t k = place.displaced.begins[i]; k < plan->written)
@@ -252,9 +314,9 @@ Result<void> Probes::try_breakpoint(Place& place, const arch::JumpSite& site) {
     const auto displaced = arch::read_displaced(site.code, site.at, 1);
     if (!displaced) return std::unexpected(displaced.error());
     place.displaced = *displaced;
+    place.site_class = ProbeClass::breakpoint;
     if (auto made = make_stub(place); !made) return made;
     const arch::Breakpoint& trap = arch::breakpoint();
-    place.site_class = ProbeClass::breakpoint;
     place.replacement.at = site.at;
     place.replacement.size = static_cast<std::uint8_t>(trap.size);
     std::ranges::copy(site.code.first(trap.size), place.replacement.before.begin());
@@ -273,14 +335,6 @@ Result<void> Probes::write(std::span<Place* const> made) {
     for (const Unwritten& code : unwritten_)
         if (auto done = poke.write_unseen(code.at, code.bytes); !done) return done;
     unwritten_.clear();
-    for (const Place* place : made) {
-        const auto enter = [](Address at, Address resume) { return Breakpoints::enter(at, resume); };
-        if (auto done = enter(place->hit.at, place->stub); !done) return done;
-        for (std::size_t i = 1; i < place->displaced.count; ++i) {
-            const Address copy = place->stub + place->code.copy + place->code.relocated.begins[i];
-            if (auto done = enter(place->hit.at + place->displaced.begins[i], copy); !done) return done;
-        }
-    }
     return poke.sync();
 }
 
@@ -296,6 +350,13 @@ Result<void> Probes::arm(std::span<Place* const> places) {
     const Registry::Hold hold(Registry::instance());
     if (traps)
         if (auto handled = Breakpoints::handle(); !handled) return handled;
+    for (const Place* place : places) {
+        if (auto done = Breakpoints::enter(place->hit.at, place->stub); !done) return done;
+        for (std::size_t i = 1; i < place->displaced.count; ++i) {
+            const Address copy = place->stub + place->code.copy + place->code.relocated.begins[i];
+            if (auto done = Breakpoints::enter(place->hit.at + place->displaced.begins[i], copy); !done) return done;
+        }
+    }
     if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
     for (Place* place : places) place->is_armed = true;
     return {};
@@ -311,7 +372,7 @@ void Probes::disarm(std::span<Place* const> places) noexcept {
         const auto now = places.first(std::min(places.size(), at_once));
         std::size_t count = 0;
         for (Place* place : now) {
-            if (!place->is_armed || !is_still_there(*place)) continue;
+            if (!place->is_armed || place->is_gone || !is_still_there(*place)) continue;
             batch[count] = place->replacement;
             std::swap(batch[count].before, batch[count].after);
             ++count;
@@ -383,20 +444,21 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
 
     const Hold hold(*this);
     if (auto started = start(); !started) return std::unexpected(started.error());
-    if (unloads != unloads_) modules_.clear();
+    if (unloads != unloads_) forget_unloaded();
     unloads_ = unloads;
 
     // What is planned, and not finished, is forgotten.
     struct Undo {
         Probes& probes;
-        std::vector<Place*>& made;
+        std::vector<Place*>&made, &touched;
         bool done = false;
         ~Undo() {
+            for (Place* place : touched) place->is_chosen = false;
             if (done) return;
             for (Place* place : made) probes.forget(*place);
             probes.unwritten_.clear();
         }
-    } undo{*this, made};
+    } undo{*this, made, touched};
 
     for (std::size_t i = 0; i < requests.size(); ++i) {
         const auto place = place_at(addresses[i], requests[i].options, made);
@@ -455,7 +517,31 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
 void Probes::forget(Place& place) noexcept {
     if (place.stub) memory_.release(place.stub, place.code.size);
     if (place.entry && place.entry != place.stub) memory_.release(place.entry, arch::jump_anywhere_bytes);
-    places_.erase(place.hit.at.value);
+    const auto [begin, end] = places_.equal_range(place.hit.at);
+    for (auto next = begin; next != end; ++next) {
+        if (next->second.get() != &place) continue;
+        places_.erase(next);
+        return;
+    }
+}
+
+// Objects that are not loaded any more, and places in them. Others are not read again: their code has jumps in it.
+void Probes::forget_unloaded() {
+    for (auto next = places_.begin(); next != places_.end();) {
+        if (is_still_there(*next->second)) {
+            ++next;
+            continue;
+        }
+        next->second->is_gone = true;
+        gone_.push_back(std::move(next->second));  // threads may be in its stub
+        next = places_.erase(next);
+    }
+    std::erase_if(modules_, [this](const Module& module) {
+        const AddressRange now = object_around(module.range.begin.as<const void*>());
+        const auto place = places_.lower_bound(module.range.begin);
+        const bool is_probed = place != places_.end() && place->first < module.range.end;
+        return !is_probed || now.begin != module.range.begin || now.end != module.range.end;
+    });
 }
 
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {
@@ -530,7 +616,7 @@ ProbeInfo Probes::info(const Consumer& consumer) {
                    .stub = place.stub,
                    .before = {replacement.before.begin(), replacement.before.begin() + replacement.size},
                    .is_armed = place.is_armed,
-                   .is_gone = !is_still_there(place),
+                   .is_gone = place.is_gone || !is_still_there(place),
                    .consumers = static_cast<std::size_t>(std::ranges::count_if(place.consumers, is_listening))};
     return info;
 }

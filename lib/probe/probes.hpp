@@ -12,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "guarded_poke.hpp"
@@ -46,10 +45,16 @@ struct Place {
     Address stub, entry;  // where the jump leads: the stub, or a jump to it
     arch::Stub code;
     bool is_function_begin = false;
+    bool is_forced = false;  // a breakpoint, though a jump might fit
     bool is_armed = false;
+    bool is_gone = false;                   // its object is not loaded any more
+    bool is_chosen = false;                 // to be armed, in the attach that goes on
     std::atomic<bool> is_abandoned{false};  // in the list of those
     Place* next_abandoned = nullptr;
     std::vector<detail::Consumer*> consumers;  // by priority, ties by age
+
+    // The bytes that nobody else may change while it is armed: what it displaces, and what a jump reads as its distance.
+    AddressRange footprint() const noexcept;
 };
 
 class Probes {
@@ -73,6 +78,11 @@ private:
     Result<void> start() noexcept;
     Result<const ModuleCode*> module_around(Address at);
     Result<Place*> place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made);
+    Place* find_usable(Address at, AllowBreakpoint breakpoint) noexcept;
+    template <class Visit>
+    void for_each_claimed(AddressRange range, Visit&& visit) const;
+    bool is_claimed(const Place& place) const noexcept;
+    void forget_unloaded();
     Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
     Result<void> try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
@@ -95,7 +105,7 @@ private:
     bool started_ = false;
     unsigned long long unloads_ = 0;  // of objects, when modules_ was read
     std::vector<Module> modules_;
-    std::unordered_map<std::uintptr_t, std::unique_ptr<Place>> places_;
+    std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most
     NearMemory memory_;
     std::vector<std::uint32_t> free_counters_;
     std::uint32_t counters_ = 0;
