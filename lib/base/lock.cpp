@@ -5,27 +5,29 @@
 
 namespace dynfunc {
 
-constinit thread_local std::uint8_t detail::held_ranks = 0;
+constinit thread_local ThreadWork thread_work = 0;
 
 namespace {
 
-using detail::held_ranks;
+constexpr ThreadWork bit(LockRank rank) { return ThreadWork{1} << static_cast<unsigned>(rank); }
 
-constexpr std::uint8_t bit(LockRank rank) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(rank)); }
+// Handlers of probes take locks, too.
+ThreadWork held_ranks() noexcept { return thread_work & ~delivers_a_hit; }
 
 }  // namespace
 
 void RankedMutex::lock() noexcept {
-    if (held_ranks >= bit(rank_)) fatal("a lock is taken against the order of ranks (a call back into the library?)");
+    if (held_ranks() >= bit(rank_))
+        fatal("a lock is taken against the order of ranks (a call back into the library?)");
     int before;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     pthread_mutex_lock(&mutex_);
     cancel_state_ = before;
-    held_ranks |= bit(rank_);
+    thread_work |= bit(rank_);
 }
 
 bool RankedMutex::try_lock() noexcept {
-    if (held_ranks >= bit(rank_)) return false;
+    if (held_ranks() >= bit(rank_)) return false;
     int before;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     if (pthread_mutex_trylock(&mutex_) != 0) {
@@ -33,19 +35,19 @@ bool RankedMutex::try_lock() noexcept {
         return false;
     }
     cancel_state_ = before;
-    held_ranks |= bit(rank_);
+    thread_work |= bit(rank_);
     return true;
 }
 
 void RankedMutex::unlock() noexcept {
-    held_ranks &= static_cast<std::uint8_t>(~bit(rank_));
+    thread_work &= ~bit(rank_);
     int before = cancel_state_;
     pthread_mutex_unlock(&mutex_);
     pthread_setcancelstate(before, &before);
 }
 
 void RankedMutex::reset_in_child() noexcept {
-    held_ranks &= static_cast<std::uint8_t>(~bit(rank_));
+    thread_work &= ~bit(rank_);
     mutex_ = PTHREAD_MUTEX_INITIALIZER;
 }
 

@@ -17,13 +17,11 @@ enum class LockRank : std::uint8_t {
     text = 4,          // everything that is registered, every patched byte
 };
 
-namespace detail {
-// One bit for each rank that this thread holds.
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local std::uint8_t held_ranks;
-}  // namespace detail
-
-// Whether this thread is at work in the library, with a lock of it held. Async-signal-safe.
-[[gnu::always_inline]] inline bool holds_a_lock() noexcept { return detail::held_ranks != 0; }
+// What this thread is doing in the library: one word, so that a hit asks one question, and reads what it stored itself in the
+// same width (a wider load would wait until the store has left the core).
+using ThreadWork = std::uint32_t;
+inline constexpr ThreadWork delivers_a_hit = 0x100;  // below: one bit for each rank that it holds
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadWork thread_work;
 
 // Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.
 class RankedMutex {

@@ -8,7 +8,7 @@
 
 namespace dynfunc {
 
-constinit thread_local HitThread hit_thread{};
+constinit thread_local HitCounts* hit_counts = nullptr;
 
 namespace {
 
@@ -22,12 +22,12 @@ namespace {
 
 [[gnu::cold, gnu::noinline]] DYNFUNC_HOT std::uint64_t* make_chunk(std::uint32_t counter, Registers* registers) noexcept {
     call_any(&make_hit_chunk, &counter, registers);
-    return hit_thread.counts->chunk[counter / HitCounts::chunk_size];
+    return hit_counts->chunk[counter / HitCounts::chunk_size];
 }
 
 // Without memory for the counter the hit is not counted.
 [[gnu::always_inline]] inline void count_hit(std::uint32_t counter, Registers* registers) noexcept {
-    std::uint64_t* chunk = hit_thread.counts->chunk[counter / HitCounts::chunk_size];
+    std::uint64_t* chunk = hit_counts->chunk[counter / HitCounts::chunk_size];
     if (chunk == nullptr) [[unlikely]]
         chunk = make_chunk(counter, registers);
     if (chunk == nullptr) [[unlikely]]
@@ -38,15 +38,16 @@ namespace {
 
 [[gnu::always_inline]] inline void deliver(const ConsumerList& list, Registers* registers) noexcept {
     ProbeHit hit{.registers = *registers, .at = Address{registers->instruction_pointer()}, .data = nullptr};
-    for (const ConsumerList::Entry& entry : list) {
-        if (__atomic_load_n(entry.is_removed, __ATOMIC_RELAXED)) [[unlikely]]
+    const ConsumerList::Entry* entry = list.begin();
+    do {
+        if (__atomic_load_n(entry->is_removed, __ATOMIC_RELAXED)) [[unlikely]]
             continue;
-        if (entry.filter != nullptr && !entry.filter(entry.data)) continue;
-        count_hit(entry.counter, registers);
-        hit.data = entry.data;
-        if (entry.on_hit(hit) == AfterHit::remove) [[unlikely]]
-            call_any(&remove_after_hit, entry.consumer, registers);
-    }
+        hit.data = entry->data;
+        if (entry->filter != nullptr && !entry->filter(hit.data)) continue;
+        count_hit(entry->counter, registers);
+        if (entry->on_hit(hit) == AfterHit::remove) [[unlikely]]
+            call_any(&remove_after_hit, entry->consumer, registers);
+    } while (entry++ != list.last);
 }
 
 DYNFUNC_HOT void deliver_with_vectors(void* list, Registers* registers) noexcept {
@@ -63,24 +64,24 @@ DYNFUNC_HOT void deliver_with_vectors(void* list, Registers* registers) noexcept
 // What is needed behind the handlers is read again there, and not kept in registers that would have to be saved here: the stub
 // has saved them all.
 DYNFUNC_HOT bool dynfunc_probe_hit(HitSite* site, Registers* registers) noexcept {
-    if (hit_thread.inside != nullptr || holds_a_lock()) [[unlikely]]
+    if (thread_work != 0) [[unlikely]]
         return miss(site);
-    hit_thread.inside = registers;
+    thread_work = delivers_a_hit;
     registers->vectors = nullptr;
-    if (hit_thread.counts == nullptr || detail::reader_word == nullptr) [[unlikely]]
+    if (hit_counts == nullptr || detail::reader_word == nullptr) [[unlikely]]
         keep_vectors(&register_hit_thread, nullptr, registers);
     {
         const ReadSection reading;
         if (ConsumerList* const list = __atomic_load_n(&site->consumers, __ATOMIC_ACQUIRE)) {
-            const int errno_before = *hit_thread.counts->errno_at;
+            const int errno_before = *hit_counts->errno_at;
             if (list->needs_vectors)
                 keep_vectors(&deliver_with_vectors, list, registers);
             else
                 deliver(*list, registers);
-            *hit_thread.counts->errno_at = errno_before;
+            *hit_counts->errno_at = errno_before;
         }
     }
-    hit_thread.inside = nullptr;
+    thread_work = 0;
     return registers->instruction_pointer() != site->at.value || registers->stack_pointer() != arch::stack_at_stub(registers);
 }
 

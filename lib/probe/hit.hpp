@@ -30,11 +30,10 @@ struct ConsumerList : Retired {
         std::uint32_t counter;
         detail::Consumer* consumer;
     };
-    std::size_t count = 0;
+    const Entry* last = nullptr;  // there is one
     bool needs_vectors = false;
 
     const Entry* begin() const noexcept { return reinterpret_cast<const Entry*>(this + 1); }
-    const Entry* end() const noexcept { return begin() + count; }
 };
 
 struct HitSite {
@@ -55,11 +54,7 @@ struct HitCounts {
 };
 
 // Of this thread. Initial-exec: no call to the dynamic linker's lazy allocator on a hit.
-struct HitThread {
-    const Registers* inside = nullptr;  // of the hit that is being delivered
-    HitCounts* counts = nullptr;
-};
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local HitThread hit_thread;
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local HitCounts* hit_counts;
 
 // The slow parts, called with vector registers kept. `registers` is only handed through.
 void register_hit_thread(void*, Registers*) noexcept;

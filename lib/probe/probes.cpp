@@ -390,14 +390,14 @@ ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
     list->reclaim = &reclaim_list;
     auto* entry = reinterpret_cast<ConsumerList::Entry*>(list + 1);
     for (Consumer* consumer : consumers) {
-        if (!is_listening(consumer)) continue;
+        // Also one that asked to be removed meanwhile: it is passed over.
         new (entry++) ConsumerList::Entry{.on_hit = consumer->options.on_hit,
                                           .data = consumer->options.data,
                                           .filter = consumer->options.filter,
                                           .is_removed = &consumer->is_removed,
                                           .counter = consumer->counter,
                                           .consumer = consumer};
-        ++list->count;
+        list->last = entry - 1;
         list->needs_vectors = list->needs_vectors || consumer->options.needs == Needs::vectors;
     }
     return list;
@@ -581,7 +581,9 @@ void Probes::remove(Consumer& consumer) noexcept {
     if (__atomic_exchange_n(&consumer.is_removed, true, __ATOMIC_RELAXED)) return;
     Place& place = *consumer.place;
     const ConsumerList* const list = __atomic_load_n(&place.hit.consumers, __ATOMIC_ACQUIRE);
-    if (list == nullptr || !std::ranges::all_of(*list, [](const auto& entry) { return !is_listening(entry.consumer); })) return;
+    if (list == nullptr ||
+        std::any_of(list->begin(), list->last + 1, [](const auto& entry) { return is_listening(entry.consumer); }))
+        return;
     if (place.is_abandoned.exchange(true, std::memory_order_seq_cst)) return;
     place.next_abandoned = abandoned_.load(std::memory_order_relaxed);
     while (!abandoned_.compare_exchange_weak(place.next_abandoned, &place, std::memory_order_seq_cst)) {
