@@ -47,6 +47,14 @@ enum class Errc : std::uint8_t {
     middle_of_instruction,  // an instruction begins before it, and ends behind
     foreign_breakpoint,     // somebody else's breakpoint stands there: a debugger's, the kernel's
     no_sequences,           // restartable sequences were asked for and are not to be had
+    no_unwind_entry,        // a function of which the unwind table does not say where it ends
+    not_loaded,             // no such executable or shared object is loaded
+    file_changed,           // the file of a loaded object is no longer what was loaded
+    file_not_readable,      // the system refuses to let the file be read, or mapped
+    not_elf,                // a file that is no ELF file, or is no executable and no shared object
+    other_machine,          // an ELF file of a machine that this build does not know
+    elf_truncated,          // an ELF file that ends before what its headers announce
+    elf_segments,           // an ELF file whose segments cannot be loaded as its headers say
 };
 
 struct Error {

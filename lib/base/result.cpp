@@ -65,6 +65,22 @@ const char* cause(Errc code) noexcept {
             return "a breakpoint of somebody else (a debugger, the kernel) stands there";
         case Errc::no_sequences:
             return "restartable sequences are not to be had in this process";
+        case Errc::no_unwind_entry:
+            return "the unwind table does not say where the function ends";
+        case Errc::not_loaded:
+            return "no such executable or shared object is loaded";
+        case Errc::file_changed:
+            return "the file is no longer the one that was loaded";
+        case Errc::file_not_readable:
+            return "the file cannot be read";
+        case Errc::not_elf:
+            return "the file is no ELF executable or shared object";
+        case Errc::other_machine:
+            return "the ELF file is of another machine";
+        case Errc::elf_truncated:
+            return "the ELF file ends before what its headers announce";
+        case Errc::elf_segments:
+            return "the ELF file's segments are none, overlap, do not ascend, or are larger than any address space";
     }
     return "unknown error";
 }

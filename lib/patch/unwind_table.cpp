@@ -29,11 +29,13 @@ public:
     }
     std::uint64_t take_uleb() noexcept {
         std::uint64_t value = 0;
-        for (unsigned shift = 0;; shift += 7) {
+        for (unsigned shift = 0; shift < 64; shift += 7) {
             const auto byte = take<std::uint8_t>();
-            if (shift < 64) value |= std::uint64_t{byte & 0x7fU} << shift;
+            value |= std::uint64_t{byte & 0x7fU} << shift;
             if ((byte & 0x80) == 0) return value;
         }
+        good_ = false;
+        return 0;
     }
     // As many bytes as the encoding says, without its sign and what it is relative to.
     std::uint64_t take_encoded(std::uint8_t encoding) noexcept {
@@ -136,7 +138,8 @@ std::optional<UnwindTable> UnwindTable::of(Address header, AddressRange mapped) 
     if (frame != absent) reader.take_encoded(frame);
     const std::uint64_t count = reader.take_encoded(count_encoding);
     const Address entries = reader.at();
-    if (!reader.is_good() || count == 0 || count > static_cast<std::size_t>(mapped.end - entries) / sizeof(Entry))
+    if (!reader.is_good() || entries.value % alignof(Entry) != 0 || count == 0 ||
+        count > static_cast<std::size_t>(mapped.end - entries) / sizeof(Entry))
         return std::nullopt;
     return UnwindTable(header, mapped, entries.as<const Entry*>(), count);
 }

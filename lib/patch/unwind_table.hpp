@@ -13,11 +13,17 @@
 
 namespace dynfunc {
 
-// Reads memory that the dynamic linker mapped and the unwinder trusts; never beyond `mapped`.
+// Reads memory of an object that the dynamic linker mapped, or of a file that nobody trusts: never beyond `mapped`, whatever
+// stands there.
 class UnwindTable {
 public:
     // `header` is the object's PT_GNU_EH_FRAME segment. Nothing: the object has no sorted table, or one of an unusual form.
     static std::optional<UnwindTable> of(Address header, AddressRange mapped) noexcept;
+
+    // From the header to the end of the list of functions.
+    AddressRange bytes() const noexcept {
+        return {header_, Address::of(entries_) + static_cast<std::ptrdiff_t>(count_ * sizeof(Entry))};
+    }
 
     // All of them, by address. Empty: one whose end is not known.
     std::size_t functions() const noexcept { return count_; }

@@ -11,9 +11,12 @@ Result<ModuleCode> ModuleCode::of(const void* inside) {
     const char* reason = nullptr;
     const auto text = ObjectText::of(inside, reason);
     if (!text) return std::unexpected(Error{.code = Errc::no_unwind_table, .address = Address::of(inside)});
+    return of_image(text->segments(), text->unwind_table());
+}
+
+ModuleCode ModuleCode::of_image(std::span<const AddressRange> text, const UnwindTable& table) {
     ModuleCode code;
-    code.text_.assign(text->segments().begin(), text->segments().end());
-    const UnwindTable& table = text->unwind_table();
+    code.text_.assign(text.begin(), text.end());
     for (std::size_t i = 0; i < table.functions(); ++i) {
         const AddressRange function = table.function(i);
         if (function.size() == 0 || (!code.functions_.empty() && function.begin < code.functions_.back().end)) continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The code of one loaded object, as far as who wants to put jumps into it has to know it: where functions begin and end, and
-// where branches lead.
+// The code of one object, loaded or a mapped file, as far as who wants to put jumps into it has to know it: where functions
+// begin and end, and where branches lead.
 //
 //     auto code = ModuleCode::of(&some_function);
 //     auto plan = arch::plan_jump(arch::JumpForm::guarded, code->site(at));
@@ -13,9 +13,11 @@
 #include <dynfunc/result.hpp>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "jump_plan.hpp"
+#include "unwind_table.hpp"
 
 namespace dynfunc {
 
@@ -25,6 +27,8 @@ public:
     // is used.
     // Errors: no_unwind_table (address = inside).  Throws: std::bad_alloc.
     static Result<ModuleCode> of(const void* inside);
+    // The same of an image of one, whose bytes may be anything, that stays mapped. `text`: all of it can be read.
+    static ModuleCode of_image(std::span<const AddressRange> text, const UnwindTable& table);
 
     // Ascending, and none overlaps the next.
     const std::vector<AddressRange>& functions() const noexcept { return functions_; }
