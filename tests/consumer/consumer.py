@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Installs the library to a temporary place and builds main.cpp against it as a user would; runs it; checks what it prints.
 
-    consumer.py WAY... --source-root DIR --build-root DIR --compiler CMD [--generic] [--mimalloc]
+    consumer.py WAY... --source-root DIR --build-root DIR --compiler CMD [--generic] [--mimalloc] [--inspect]
 
 WAY: pkg-config, cmake (both with the shared and the static library) or subproject (Meson builds the library from source).
 The library is installed below a DESTDIR, so everything found there has been moved since it was configured.
@@ -19,6 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 EXPECTED = 'int(int) shop::final_price: 200, then 180\n'
 EXPECTED_OF_HEAP = '1000 numbers in a heap of their own\n'
+EXPECTED_OF_INSPECT = '3 pieces, 36: price takes a jump\n'
 NEEDS = {'pkg-config': ['pkg-config'], 'cmake': ['cmake'], 'subproject': []}
 
 
@@ -54,15 +55,16 @@ def install(arguments, folder):
         if not (libraries / name).exists():
             raise Failed(f'{name} was not installed beside {found[0]}')
     prefix = next(folder.rglob('dynfunc.hpp')).parent.parent.parent
-    if (libraries / 'libdynfunc-mimalloc.so').exists() != arguments.mimalloc:
-        raise Failed(f'libdynfunc-mimalloc.so was{" not" if arguments.mimalloc else ""} installed')
+    for name, expected in (('mimalloc', arguments.mimalloc), ('inspect', arguments.inspect)):
+        if (libraries / f'libdynfunc-{name}.so').exists() != expected:
+            raise Failed(f'libdynfunc-{name}.so was{" not" if expected else ""} installed')
     for library in sorted(libraries.glob('libdynfunc*.so')):
         for line in run('nm', '-DC', '--defined-only', library).splitlines():
             if 'dynfunc' not in line:
                 raise Failed(f'{library.name} exports what is not its own: {line}')
     for header in sorted((arguments.source_root / 'include/dynfunc').rglob('*.hpp')):
         relative = header.relative_to(arguments.source_root / 'include')
-        expected = relative.name != 'mimalloc_heap.hpp' or arguments.mimalloc
+        expected = {'mimalloc_heap.hpp': arguments.mimalloc, 'inspect.hpp': arguments.inspect}.get(relative.name, True)
         if (prefix / 'include' / relative).exists() != expected:
             raise Failed(f'{relative} was{" not" if expected else ""} installed')
     return prefix, libraries
@@ -86,19 +88,27 @@ def with_pkg_config(arguments, folder):
         raise Failed(f'dynfunc.pc has no align_cflags_{kind}')
     run(*compile_it, folder / 'aligned', *align, *static)
     check_program(folder / 'aligned', False)
+    for name, package, expected in extras(arguments):
+        extra_with_pkg_config(arguments, folder, moved, search, libraries, name, package, expected)
+
+
+def extras(arguments):
+    """Of each library beside the core: its program, its name, what the program prints."""
     if arguments.mimalloc:
-        heap_with_pkg_config(arguments, folder, moved, search, libraries)
+        yield 'heap', 'dynfunc-mimalloc', EXPECTED_OF_HEAP
+    if arguments.inspect:
+        yield 'inspect', 'dynfunc-inspect', EXPECTED_OF_INSPECT
 
 
-def heap_with_pkg_config(arguments, folder, moved, search, libraries):
-    flags = run('pkg-config', moved, '--cflags', 'dynfunc-mimalloc', env=search).split()
-    compile_it = [*shlex.split(arguments.compiler), '-std=c++23', '-O2', *flags, HERE / 'heap.cpp', '-o']
-    run(*compile_it, folder / 'heap', *run('pkg-config', moved, '--libs', 'dynfunc-mimalloc', env=search).split())
-    check_program(folder / 'heap', True, {'LD_LIBRARY_PATH': str(libraries)}, EXPECTED_OF_HEAP, 'libdynfunc-mimalloc.so')
-    static = run('pkg-config', moved, '--static', '--libs', 'dynfunc-mimalloc', env=search).split()
-    static = ['-l:libdynfunc-mimalloc.a' if word == '-ldynfunc-mimalloc' else word for word in static]
-    run(*compile_it, folder / 'heap_static', *static)
-    check_program(folder / 'heap_static', False, None, EXPECTED_OF_HEAP, 'libdynfunc-mimalloc.so')
+def extra_with_pkg_config(arguments, folder, moved, search, libraries, name, package, expected):
+    flags = run('pkg-config', moved, '--cflags', package, env=search).split()
+    compile_it = [*shlex.split(arguments.compiler), '-std=c++23', '-O2', *flags, HERE / f'{name}.cpp', '-o']
+    run(*compile_it, folder / name, *run('pkg-config', moved, '--libs', package, env=search).split())
+    check_program(folder / name, True, {'LD_LIBRARY_PATH': str(libraries)}, expected, f'lib{package}.so')
+    static = run('pkg-config', moved, '--static', '--libs', package, env=search).split()
+    static = [f'-l:lib{word[2:]}.a' if word in (f'-l{package}', '-ldynfunc') else word for word in static]
+    run(*compile_it, folder / f'{name}_static', *static)
+    check_program(folder / f'{name}_static', False, None, expected, 'libdynfunc')
 
 
 def with_cmake(arguments, folder):
@@ -109,10 +119,11 @@ def with_cmake(arguments, folder):
             f'-DBUILD_SHARED_LIBS={"ON" if shared else "OFF"}', f'-DCMAKE_CXX_COMPILER={shlex.split(arguments.compiler)[-1]}')
         run('cmake', '--build', build)
         check_program(build / 'consumer', shared)
-        if (build / 'heap').exists() != arguments.mimalloc:
-            raise Failed(f'there is {"no" if arguments.mimalloc else "a"} target dynfunc::mimalloc')
-        if arguments.mimalloc:
-            check_program(build / 'heap', shared, None, EXPECTED_OF_HEAP, 'libdynfunc-mimalloc.so')
+        for name, target, expected in (('heap', 'mimalloc', arguments.mimalloc), ('inspect', 'inspect', arguments.inspect)):
+            if (build / name).exists() != expected:
+                raise Failed(f'there is {"no" if expected else "a"} target dynfunc::{target}')
+        for name, package, expected in extras(arguments):
+            check_program(build / name, shared, None, expected, f'lib{package}.so')
     try:
         run('cmake', '-G', 'Ninja', '-S', HERE / 'cmake', '-B', folder / 'none', f'-DCMAKE_PREFIX_PATH={folder / "nothing"}',
             '-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF', '-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF')
@@ -125,7 +136,7 @@ def with_subproject(arguments, folder):
     project = folder / 'project'
     (project / 'subprojects').mkdir(parents=True)
     shutil.copy(HERE / 'meson/meson.build', project)
-    for program in ('main.cpp', 'heap.cpp'):
+    for program in ('main.cpp', 'heap.cpp', 'inspect.cpp'):
         shutil.copy(HERE / program, project)
     (project / 'subprojects/dynfunc').symlink_to(arguments.source_root)
     build = folder / 'build'
@@ -133,9 +144,9 @@ def with_subproject(arguments, folder):
     run(*arguments.meson, 'setup', '--wrap-mode=nodownload', *first, build, project, env={'CXX': arguments.compiler})
     run(*arguments.meson, 'compile', '-C', build, 'consumer')
     check_program(build / 'consumer', False)
-    if arguments.mimalloc:
-        run(*arguments.meson, 'compile', '-C', build, 'heap')
-        check_program(build / 'heap', False, None, EXPECTED_OF_HEAP, 'libdynfunc-mimalloc.so')
+    for name, package, expected in extras(arguments):
+        run(*arguments.meson, 'compile', '-C', build, name)
+        check_program(build / name, False, None, expected, f'lib{package}.so')
     # Without what reads instructions the library is whole but for patched call sites.
     run(*arguments.meson, 'configure', build, '-Ddynfunc:decoder=disabled')
     run(*arguments.meson, 'compile', '-C', build, 'consumer')
@@ -154,6 +165,7 @@ def main():
     parser.add_argument('--meson', type=shlex.split, default=['meson'])
     parser.add_argument('--generic', action='store_true')
     parser.add_argument('--mimalloc', action='store_true', help='dynfunc-mimalloc was built')
+    parser.add_argument('--inspect', action='store_true', help='dynfunc-inspect was built')
     arguments = parser.parse_args()
     arguments.source_root = arguments.source_root.resolve()
 
