@@ -4,9 +4,10 @@
 //
 //     auto found = dynfunc::inspect_file("/usr/bin/redis-server");
 //     if (!found) return std::puts(found.error().message().c_str());
-//     std::printf("%.1f %% need no breakpoint\n", 100 - found->percent(SiteClass::breakpoint) -
-//     found->percent(SiteClass::refused)); for (const dynfunc::FunctionVerdict& f : found->functions)
-//         if (f.site == SiteClass::breakpoint) std::printf("%s: %s\n", f.name.c_str(), f.why_not_better->message().c_str());
+//     std::printf("%zu functions take only a breakpoint\n", found->count(dynfunc::SiteClass::breakpoint));
+//     for (const dynfunc::FunctionVerdict& f : found->functions)
+//         if (f.site == dynfunc::SiteClass::refused) std::printf("%s: %s\n", f.name.c_str(),
+//         f.why_not_better->message().c_str());
 //
 // Which functions? Those of the unwind table, and those that a symbol names: also parts that the compiler has moved away
 // ("f.cold"), also other entries into a function. Names come from .symtab and .dynsym of the file; of a stripped binary only
@@ -54,7 +55,7 @@ struct FunctionVerdict {
 
 struct Inspection {
     std::string path;                                // of the file; the executable's too
-    Address base{};                                  // what was added to the addresses in the file; null: it is not loaded
+    Address base{};                                  // what was added to the addresses in the file; null of a file
     std::vector<FunctionVerdict> functions;          // by address
     std::array<std::size_t, site_classes> totals{};  // by class
     std::optional<Error> no_names;  // why a loaded object's file gave no names; then `functions` are those of the unwind table
