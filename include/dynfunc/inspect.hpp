@@ -6,8 +6,7 @@
 //     if (!found) return std::puts(found.error().message().c_str());
 //     std::printf("%zu functions take only a breakpoint\n", found->count(dynfunc::SiteClass::breakpoint));
 //     for (const dynfunc::FunctionVerdict& f : found->functions)
-//         if (f.site == dynfunc::SiteClass::refused) std::printf("%s: %s\n", f.name.c_str(),
-//         f.why_not_better->message().c_str());
+//         if (f.site == dynfunc::SiteClass::refused) std::puts((f.name + ": " + f.why_not_better->message()).c_str());
 //
 // Which functions? Those of the unwind table, and those that a symbol names: also parts that the compiler has moved away
 // ("f.cold"), also other entries into a function. Names come from .symtab and .dynsym of the file; of a stripped binary only
