@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What stubs share: keeping vector registers, and leaving for where a handler wants the thread to go on.
+// What stubs share: handing a hit on, keeping vector registers, and leaving for where a handler wants the thread to go on.
 #include <cet.h>  // with -fcf-protection: the note that this file keeps its rules
 
 // Of dynfunc/detail/registers_x86.hpp.
@@ -133,6 +133,255 @@
 
     with_avx512 dynfunc_with_avx512,kmovq
     with_avx512 dynfunc_with_avx512f,kmovw  // processors whose mask registers have 16 bits
+
+// bool dynfunc_probe_hit(HitSite*, Registers*): see lib/probe/hit.hpp, which checks the numbers below. It may use every register
+// but rbp and rsp: the stub has saved them all. An exception that leaves a handler finds an empty table of calls, and terminates.
+#define SITE_CONSUMERS 0
+#define SITE_AT 8
+#define SITE_MISSED 16
+#define LIST_LAST 16
+#define LIST_NEEDS_VECTORS 24
+#define LIST_ENTRIES 32
+#define ENTRY_ON_HIT 0
+#define ENTRY_DATA 8
+#define ENTRY_FILTER 16
+#define ENTRY_IS_REMOVED 24
+#define ENTRY_CHUNK_AT 32
+#define ENTRY_SLOT_AT 36
+#define ENTRY_BYTES 48
+#define COUNTS_ERRNO_AT 16384
+#define DELIVERS_A_HIT 0x100
+// On the stack: a ProbeHit, then what is needed behind the handlers.
+#define HIT_REGISTERS 0
+#define HIT_AT 8
+#define HIT_DATA 16
+#define HIT_SITE 24
+#define HIT_ERRNO 32
+#define HIT_FRAME 40
+
+    // Every consumer of the list from r15 to rbx, with the counters at r12 and the ProbeHit at rsp.
+    .macro deliver
+1:  mov ENTRY_IS_REMOVED(%r15),%rax
+    mov ENTRY_DATA(%r15),%rdi
+    cmpb $0,(%rax)
+    jne 3f
+    mov ENTRY_FILTER(%r15),%rax
+    mov %rdi,HIT_DATA(%rsp)
+    test %rax,%rax
+    jnz 5f
+2:  mov ENTRY_CHUNK_AT(%r15),%eax
+    mov (%r12,%rax),%rax
+    mov ENTRY_SLOT_AT(%r15),%ecx
+    test %rax,%rax
+    jz 6f
+    incq (%rax,%rcx)                    // of this thread alone
+4:  mov %rsp,%rdi
+    call *ENTRY_ON_HIT(%r15)
+    cmp $1,%al
+    je 7f
+3:  cmp %rbx,%r15
+    lea ENTRY_BYTES(%r15),%r15
+    jne 1b
+    jmp 8f
+5:  call *%rax
+    test %al,%al
+    jnz 2b
+    jmp 3b
+6:  lea dynfunc_make_hit_chunk(%rip),%rdi
+    mov %r15,%rsi
+    call call_any
+    mov ENTRY_CHUNK_AT(%r15),%eax
+    mov (%r12,%rax),%rax
+    mov ENTRY_SLOT_AT(%r15),%ecx
+    test %rax,%rax
+    jz 4b                               // without memory for the counter the hit is not counted
+    incq (%rax,%rcx)
+    jmp 4b
+7:  lea dynfunc_remove_after_hit(%rip),%rdi
+    mov %r15,%rsi
+    call call_any
+    jmp 3b
+8:
+    .endm
+
+    .p2align 6
+    .globl dynfunc_probe_hit
+    .hidden dynfunc_probe_hit
+    .type dynfunc_probe_hit,@function
+dynfunc_probe_hit:
+    .cfi_startproc
+    .cfi_personality 0x9b,DW.ref.__gxx_personality_v0
+    .cfi_lsda 0x1b,.Lno_calls
+    .cfi_undefined rbx
+    .cfi_undefined r12
+    .cfi_undefined r13
+    .cfi_undefined r14
+    .cfi_undefined r15
+    endbr64
+    mov dynfunc_thread_work@gottpoff(%rip),%rax
+    mov dynfunc_hit_counts@gottpoff(%rip),%rcx
+    mov _ZN7dynfunc6detail11reader_wordE@gottpoff(%rip),%rdx
+    cmpl $0,%fs:(%rax)
+    jne .Lmiss
+    sub $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset HIT_FRAME
+    movl $DELIVERS_A_HIT,%fs:(%rax)
+    mov %fs:(%rcx),%r12
+    mov %fs:(%rdx),%r13
+    mov %rsi,HIT_REGISTERS(%rsp)
+    mov %rdi,HIT_SITE(%rsp)
+    movq $0,REGISTERS_VECTORS(%rsi)
+    test %r12,%r12
+    jz .Lregister
+    test %r13,%r13
+    jz .Lregister
+    // A ReadSection (dynfunc/grace_period.hpp): (B).
+.Lopen:
+    mov (%r13),%r14
+    test %r14,%r14
+    jnz .Lopened
+    mov _ZN7dynfunc6detail14current_periodE@GOTPCREL(%rip),%rax
+    mov (%rax),%rax
+    mov %rax,(%r13)
+.Lopened:
+    mov _ZN7dynfunc6detail13readers_fenceE@GOTPCREL(%rip),%rax
+    cmpb $0,(%rax)
+    jne .Lfence
+.Lread:
+    mov SITE_CONSUMERS(%rdi),%rbx
+    mov SITE_AT(%rdi),%rcx
+    test %rbx,%rbx
+    jz .Lclose
+    mov COUNTS_ERRNO_AT(%r12),%rax
+    mov %rcx,HIT_AT(%rsp)
+    mov (%rax),%eax
+    mov %eax,HIT_ERRNO(%rsp)
+    cmpb $0,LIST_NEEDS_VECTORS(%rbx)
+    jne .Lvectors
+    lea LIST_ENTRIES(%rbx),%r15
+    mov LIST_LAST(%rbx),%rbx
+    deliver
+.Ldelivered:
+    mov COUNTS_ERRNO_AT(%r12),%rax
+    mov HIT_ERRNO(%rsp),%ecx
+    mov %ecx,(%rax)
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov HIT_AT(%rsp),%rcx
+.Lclose:
+    mov %r14,(%r13)                     // (D)
+    mov dynfunc_thread_work@gottpoff(%rip),%rax
+    movl $0,%fs:(%rax)
+    lea STUB_FRAME(%rsi),%rdx
+    xor REGISTERS_RIP(%rsi),%rcx
+    xor REGISTERS_RSP(%rsi),%rdx
+    or %rcx,%rdx
+    setne %al
+    add $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset -HIT_FRAME
+    ret
+    .cfi_adjust_cfa_offset HIT_FRAME
+.Lvectors:
+    lea deliver_with_vectors(%rip),%rdi
+    mov %rsp,%rsi
+    mov HIT_REGISTERS(%rsp),%rdx
+    call *dynfunc_keep_vectors(%rip)
+    jmp .Ldelivered
+.Lregister:
+    lea dynfunc_register_hit_thread(%rip),%rdi
+    xor %esi,%esi
+    call call_any
+    mov dynfunc_hit_counts@gottpoff(%rip),%rcx
+    mov _ZN7dynfunc6detail11reader_wordE@gottpoff(%rip),%rdx
+    mov %fs:(%rcx),%r12
+    mov %fs:(%rdx),%r13
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov HIT_SITE(%rsp),%rdi
+    jmp .Lopen
+.Lfence:
+    mfence
+    jmp .Lread
+    .cfi_adjust_cfa_offset -HIT_FRAME
+.Lmiss:
+    lock incq SITE_MISSED(%rdi)
+    xor %eax,%eax
+    ret
+    .cfi_endproc
+    .size dynfunc_probe_hit,.-dynfunc_probe_hit
+
+// void deliver_with_vectors(ProbeHit*, Registers*): the rest of the frame of dynfunc_probe_hit lies behind the ProbeHit.
+    .p2align 4
+    .type deliver_with_vectors,@function
+deliver_with_vectors:
+    .cfi_startproc
+    .cfi_personality 0x9b,DW.ref.__gxx_personality_v0
+    .cfi_lsda 0x1b,.Lno_calls
+    endbr64
+    push %rbx
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbx,0
+    push %r12
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r12,0
+    push %r15
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r15,0
+    sub $32,%rsp
+    .cfi_adjust_cfa_offset 32
+    mov HIT_AT(%rdi),%rax
+    mov %rsi,HIT_REGISTERS(%rsp)
+    mov %rax,HIT_AT(%rsp)
+    mov dynfunc_hit_counts@gottpoff(%rip),%rcx
+    mov HIT_SITE(%rdi),%rax
+    mov %fs:(%rcx),%r12
+    mov SITE_CONSUMERS(%rax),%rbx       // inside the same section, though perhaps a newer list
+    test %rbx,%rbx
+    jz 9f
+    lea LIST_ENTRIES(%rbx),%r15
+    mov LIST_LAST(%rbx),%rbx
+    deliver
+9:  add $32,%rsp
+    .cfi_adjust_cfa_offset -32
+    pop %r15
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r15
+    pop %r12
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r12
+    pop %rbx
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbx
+    ret
+    .cfi_endproc
+    .size deliver_with_vectors,.-deliver_with_vectors
+
+// rdi(rsi, registers): compiled like any other code. The caller's ProbeHit lies behind the return address.
+    .p2align 4
+    .type call_any,@function
+call_any:
+    .cfi_startproc
+    mov 8+HIT_REGISTERS(%rsp),%rdx
+    cmpq $0,REGISTERS_VECTORS(%rdx)
+    jne 1f                              // they are kept already
+    jmp *dynfunc_keep_vectors(%rip)
+1:  mov %rdi,%rax
+    mov %rsi,%rdi
+    mov %rdx,%rsi
+    jmp *%rax
+    .cfi_endproc
+    .size call_any,.-call_any
+
+    .section .gcc_except_table,"a",@progbits
+.Lno_calls:
+    .byte 0xff,0xff,0x01,0x00           // no base, no types, no calls
+    .hidden DW.ref.__gxx_personality_v0
+    .weak DW.ref.__gxx_personality_v0
+    .section .data.rel.local.DW.ref.__gxx_personality_v0,"awG",@progbits,DW.ref.__gxx_personality_v0,comdat
+    .p2align 3
+    .type DW.ref.__gxx_personality_v0,@object
+    .size DW.ref.__gxx_personality_v0,8
+DW.ref.__gxx_personality_v0:
+    .quad __gxx_personality_v0
+    .section dynfunc_hot,"ax",@progbits
 
 // [[noreturn]] void dynfunc_probe_leave(Registers*): the registers lie at the end of the stub's frame.
 // A thread that is to return from the function finds its return address below the new stack pointer: an ordinary return. Any

@@ -4,14 +4,15 @@
 //
 //     up to the first change of rsp        CFA = rsp            rip = the probe
 //     until rbp is set                     CFA = rsp + frame
-//     until rsp is back                    CFA = rbp + rest     rbp is saved
-//     until rsp is raised                  CFA = rsp + frame    rbp is saved
+//     until rsp is back                    CFA = rbp + rest     what a callee would keep is saved
+//     until rsp is raised                  CFA = rsp + frame    the same
 //     copy of instruction i                CFA = rsp            rip = instruction i
 //
 // The caller's stack pointer is the CFA, which for an interrupted function is its own ("S": what stands there is the address of
 // the next instruction, not a return address).
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "code_writer.hpp"
 #include "probe_stub.hpp"
@@ -20,7 +21,7 @@ namespace dynfunc::arch::x86 {
 namespace {
 
 // DWARF's numbers of registers (System V psABI, figure 3.36), and opcodes.
-constexpr std::uint8_t rbp = 6, rsp = 7, return_address = 16;
+constexpr std::uint8_t rbx = 3, rbp = 6, rsp = 7, return_address = 16;
 constexpr std::uint8_t advance_loc2 = 0x03, same_value = 0x08, def_cfa = 0x0c, val_expression = 0x16, offset = 0x80, nop = 0x00;
 constexpr std::uint8_t op_const8u = 0x0e;
 constexpr std::uint8_t minus_8 = 0x78;  // signed LEB128
@@ -45,7 +46,18 @@ public:
     void put_next(Address next) noexcept {
         put(val_expression, return_address, std::uint8_t{9}, op_const8u, std::uint64_t{next.value});
     }
-    void put_rbp_saved() noexcept { put(static_cast<std::uint8_t>(offset | rbp), static_cast<std::uint8_t>(behind_rbp / 8)); }
+    // Those that a callee keeps for its caller; here the stub does.
+    void put_saved() noexcept {
+        constexpr std::pair<std::uint8_t, std::size_t> saved[] = {
+            {rbx, offsetof(Registers, rbx)}, {rbp, offsetof(Registers, rbp)}, {12, offsetof(Registers, r12)},
+            {13, offsetof(Registers, r13)},  {14, offsetof(Registers, r14)},  {15, offsetof(Registers, r15)}};
+        for (const auto& [reg, at] : saved)
+            put(static_cast<std::uint8_t>(offset | reg), static_cast<std::uint8_t>((frame_bytes - at) / 8));
+    }
+    void put_kept() noexcept {
+        for (const std::uint8_t reg : {rbx, rbp, std::uint8_t{12}, std::uint8_t{13}, std::uint8_t{14}, std::uint8_t{15}})
+            put(same_value, reg);
+    }
     void advance_to(std::size_t at) noexcept {
         if (at == at_) return;
         put(advance_loc2, static_cast<std::uint16_t>(at - at_));
@@ -86,12 +98,12 @@ std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displac
     entry.put_cfa(rsp, frame_bytes);
     entry.advance_to(stub.frame[1]);
     entry.put_cfa(rbp, behind_rbp);
-    entry.put_rbp_saved();
+    entry.put_saved();
     entry.advance_to(stub.frame[2]);
     entry.put_cfa(rsp, frame_bytes);
     entry.advance_to(stub.frame[3]);
     entry.put_cfa(rsp, 0);
-    entry.put(same_value, rbp);
+    entry.put_kept();
     for (std::size_t i = 1; i <= displaced.count; ++i) {
         entry.advance_to(stub.copy + (i < displaced.count ? stub.relocated.begins[i] : stub.relocated.back));
         entry.put_next(displaced.at + displaced.begins[i]);
@@ -99,7 +111,7 @@ std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displac
     entry.advance_to(stub.copy + std::size_t{stub.relocated.size});
     entry.put_next(displaced.at);
     entry.put_cfa(rsp, frame_bytes);
-    entry.put_rbp_saved();
+    entry.put_saved();
     return entry.finish(room);
 }
 

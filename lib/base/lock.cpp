@@ -5,25 +5,24 @@
 
 namespace dynfunc {
 
-constinit thread_local ThreadWork thread_work = 0;
+constinit thread_local ThreadWork dynfunc_thread_work = 0;
 
 namespace {
 
 constexpr ThreadWork bit(LockRank rank) { return ThreadWork{1} << static_cast<unsigned>(rank); }
 
 // Handlers of probes take locks, too.
-ThreadWork held_ranks() noexcept { return thread_work & ~delivers_a_hit; }
+ThreadWork held_ranks() noexcept { return dynfunc_thread_work & ~delivers_a_hit; }
 
 }  // namespace
 
 void RankedMutex::lock() noexcept {
-    if (held_ranks() >= bit(rank_))
-        fatal("a lock is taken against the order of ranks (a call back into the library?)");
+    if (held_ranks() >= bit(rank_)) fatal("a lock is taken against the order of ranks (a call back into the library?)");
     int before;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     pthread_mutex_lock(&mutex_);
     cancel_state_ = before;
-    thread_work |= bit(rank_);
+    dynfunc_thread_work |= bit(rank_);
 }
 
 bool RankedMutex::try_lock() noexcept {
@@ -35,19 +34,19 @@ bool RankedMutex::try_lock() noexcept {
         return false;
     }
     cancel_state_ = before;
-    thread_work |= bit(rank_);
+    dynfunc_thread_work |= bit(rank_);
     return true;
 }
 
 void RankedMutex::unlock() noexcept {
-    thread_work &= ~bit(rank_);
+    dynfunc_thread_work &= ~bit(rank_);
     int before = cancel_state_;
     pthread_mutex_unlock(&mutex_);
     pthread_setcancelstate(before, &before);
 }
 
 void RankedMutex::reset_in_child() noexcept {
-    thread_work &= ~bit(rank_);
+    dynfunc_thread_work &= ~bit(rank_);
     mutex_ = PTHREAD_MUTEX_INITIALIZER;
 }
 

@@ -21,7 +21,7 @@ enum class LockRank : std::uint8_t {
 // same width (a wider load would wait until the store has left the core).
 using ThreadWork = std::uint32_t;
 inline constexpr ThreadWork delivers_a_hit = 0x100;  // below: one bit for each rank that it holds
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadWork thread_work;
+extern "C" [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] constinit thread_local ThreadWork dynfunc_thread_work;
 
 // Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.
 class RankedMutex {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What a stub calls, and what it reads: the part of a probed place that a hit needs.
 //
-// hit.cpp is compiled without vector registers: what it calls without with_vectors() must be, too.
+// dynfunc_probe_hit is assembly (arch/x86/probe_thunks.S), because it must touch no vector register and no compiler promises
+// that of what it compiles together with the standard library's headers. No lock, no atomic read-modify-write but for missed
+// hits, no memory. Its slow parts are below, called with vector registers kept.
 #pragma once
 
 #include <dynfunc/grace_period.hpp>
@@ -10,37 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lock.hpp"
 #include "probe_stub.hpp"
 
 namespace dynfunc {
-
-namespace detail {
-
-struct Consumer;
-
-}  // namespace detail
-
-// Who listens at a place: written before it is shown, then only read.
-struct ConsumerList : Retired {
-    struct Entry {
-        AfterHit (*on_hit)(ProbeHit&);
-        void* data;
-        bool (*filter)(void*);
-        const bool* is_removed;  // atomic
-        std::uint32_t counter;
-        detail::Consumer* consumer;
-    };
-    const Entry* last = nullptr;  // there is one
-    bool needs_vectors = false;
-
-    const Entry* begin() const noexcept { return reinterpret_cast<const Entry*>(this + 1); }
-};
-
-struct HitSite {
-    ConsumerList* consumers = nullptr;  // atomic; null: nobody
-    Address at;
-    std::uint64_t missed = 0;  // atomic
-};
 
 // Counters of one thread, by the number of the counter. Kept when the thread ends, and handed on to a new one: what is counted
 // is the sum over all.
@@ -52,18 +27,46 @@ struct HitCounts {
     std::atomic<bool> in_use;
     HitCounts* next;
 };
+static_assert(offsetof(HitCounts, errno_at) == 16384);
 
-// Of this thread. Initial-exec: no call to the dynamic linker's lazy allocator on a hit.
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local HitCounts* hit_counts;
+// Who listens at a place: written before it is shown, then only read.
+struct ConsumerList : Retired {
+    struct Entry {
+        AfterHit (*on_hit)(ProbeHit&);
+        void* data;
+        bool (*filter)(void*);
+        const bool* is_removed;           // atomic
+        std::uint32_t chunk_at, slot_at;  // of the counter: in HitCounts, and in the chunk, in bytes
+        detail::Consumer* consumer;
+    };
+    const Entry* last = nullptr;  // there is one
+    bool needs_vectors = false;
 
-// The slow parts, called with vector registers kept. `registers` is only handed through.
-void register_hit_thread(void*, Registers*) noexcept;
-void make_hit_chunk(void* counter, Registers*) noexcept;     // counter: a std::uint32_t
-void remove_after_hit(void* consumer, Registers*) noexcept;  // a detail::Consumer
+    const Entry* begin() const noexcept { return reinterpret_cast<const Entry*>(this + 1); }
+};
+static_assert(sizeof(ConsumerList) == 32 && sizeof(ConsumerList::Entry) == 48 && sizeof(Retired) == 16);
+static_assert(static_cast<int>(AfterHit::remove) == 1 && sizeof(AfterHit) == 1 && sizeof(ProbeHit) == 24);
 
-extern constinit arch::WithVectors keep_vectors;
+struct HitSite {
+    ConsumerList* consumers = nullptr;  // atomic; null: nobody
+    Address at;
+    std::uint64_t missed = 0;  // atomic
+};
+
+extern "C" {
 
 // Hands a hit to whoever listens. Whether the thread is to go on elsewhere, or with another stack.
-extern "C" [[gnu::visibility("hidden")]] bool dynfunc_probe_hit(HitSite* site, Registers* registers) noexcept;
+[[gnu::visibility("hidden")]] bool dynfunc_probe_hit(HitSite* site, Registers* registers) noexcept;
+
+// Of this thread. Initial-exec: no call to the dynamic linker's lazy allocator on a hit.
+[[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local HitCounts* dynfunc_hit_counts;
+[[gnu::visibility("hidden")]] extern constinit arch::WithVectors dynfunc_keep_vectors;
+
+// A thread's first hit; the first hit of a counter in its chunk; a handler that asked to be removed.
+[[gnu::visibility("hidden")]] void dynfunc_register_hit_thread(void*, Registers*) noexcept;
+[[gnu::visibility("hidden")]] void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept;
+[[gnu::visibility("hidden")]] void dynfunc_remove_after_hit(void* entry, Registers*) noexcept;
+
+}  // extern "C"
 
 }  // namespace dynfunc

@@ -24,7 +24,7 @@ T* map_zeroes(std::size_t bytes) noexcept {
 }
 
 void release(void* counts) noexcept {
-    hit_counts = nullptr;
+    dynfunc_hit_counts = nullptr;
     static_cast<HitCounts*>(counts)->in_use.store(false, std::memory_order_release);
 }
 
@@ -50,14 +50,15 @@ HitCounts* claim() noexcept {
 
 }  // namespace
 
-constinit arch::WithVectors keep_vectors = nullptr;
+constinit thread_local HitCounts* dynfunc_hit_counts = nullptr;
+constinit arch::WithVectors dynfunc_keep_vectors = nullptr;
 
-void register_hit_thread(void*, Registers*) noexcept {
+void dynfunc_register_hit_thread(void*, Registers*) noexcept {
     const int before = errno;
-    if (hit_counts == nullptr) {
+    if (dynfunc_hit_counts == nullptr) {
         HitCounts* const counts = claim();
         counts->errno_at = &errno;
-        hit_counts = counts;
+        dynfunc_hit_counts = counts;
         if (has_thread_end) pthread_setspecific(thread_end, counts);  // otherwise it is not reused: memory, no harm
     }
     { const ReadSection registered; }
@@ -65,10 +66,10 @@ void register_hit_thread(void*, Registers*) noexcept {
 }
 
 // Without memory the hit is not counted.
-void make_hit_chunk(void* counter, Registers*) noexcept {
-    const std::uint32_t chunk = *static_cast<const std::uint32_t*>(counter) / HitCounts::chunk_size;
+void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept {
+    const std::size_t chunk = static_cast<const ConsumerList::Entry*>(entry)->chunk_at / sizeof(std::uint64_t*);
     auto* made = map_zeroes<std::uint64_t>(HitCounts::chunk_size * sizeof(std::uint64_t));
-    __atomic_store_n(&hit_counts->chunk[chunk], made, __ATOMIC_RELEASE);
+    __atomic_store_n(&dynfunc_hit_counts->chunk[chunk], made, __ATOMIC_RELEASE);
 }
 
 std::uint64_t count_hits(std::uint32_t counter) noexcept {
@@ -82,7 +83,7 @@ std::uint64_t count_hits(std::uint32_t counter) noexcept {
 
 void free_counts_of_other_threads() noexcept {
     for (HitCounts* counts = all.load(std::memory_order_acquire); counts != nullptr; counts = counts->next)
-        if (counts != hit_counts) counts->in_use.store(false, std::memory_order_relaxed);
+        if (counts != dynfunc_hit_counts) counts->in_use.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace dynfunc

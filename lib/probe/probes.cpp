@@ -110,7 +110,7 @@ Result<void> Probes::start() noexcept {
         return std::unexpected(
             Error{.code = Errc::text_not_writable, .os_error = refusals.empty() ? 0 : refusals.back().os_error});
     }
-    keep_vectors = arch::with_vectors();
+    dynfunc_keep_vectors = arch::with_vectors();
     Registry::instance().take_part_in_forks(fork_part_);
     started_ = true;
     return {};
@@ -391,12 +391,14 @@ ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
     auto* entry = reinterpret_cast<ConsumerList::Entry*>(list + 1);
     for (Consumer* consumer : consumers) {
         // Also one that asked to be removed meanwhile: it is passed over.
-        new (entry++) ConsumerList::Entry{.on_hit = consumer->options.on_hit,
-                                          .data = consumer->options.data,
-                                          .filter = consumer->options.filter,
-                                          .is_removed = &consumer->is_removed,
-                                          .counter = consumer->counter,
-                                          .consumer = consumer};
+        new (entry++) ConsumerList::Entry{
+            .on_hit = consumer->options.on_hit,
+            .data = consumer->options.data,
+            .filter = consumer->options.filter,
+            .is_removed = &consumer->is_removed,
+            .chunk_at = static_cast<std::uint32_t>(consumer->counter / HitCounts::chunk_size * sizeof(std::uint64_t*)),
+            .slot_at = static_cast<std::uint32_t>(consumer->counter % HitCounts::chunk_size * sizeof(std::uint64_t)),
+            .consumer = consumer};
         list->last = entry - 1;
         list->needs_vectors = list->needs_vectors || consumer->options.needs == Needs::vectors;
     }
@@ -623,7 +625,9 @@ ProbeInfo Probes::info(const Consumer& consumer) {
     return info;
 }
 
-void remove_after_hit(void* consumer, Registers*) noexcept { Probes::instance().remove(*static_cast<Consumer*>(consumer)); }
+void dynfunc_remove_after_hit(void* entry, Registers*) noexcept {
+    Probes::instance().remove(*static_cast<const ConsumerList::Entry*>(entry)->consumer);
+}
 
 Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& options) {
     const ProbeRequest request{target, options};
