@@ -71,8 +71,15 @@ void hand_on(int signal, siginfo_t* info, void* context) noexcept {
     raise(signal);
 }
 
+// The kernel also sends the signal after each step of a thread that steps through code, and others send it: then nothing is
+// known of what stands before the next instruction. (x86 says SI_KERNEL for a breakpoint, arm64 and emulators TRAP_BRKPT.)
+[[gnu::section("dynfunc_hot")]] bool is_breakpoint(const siginfo_t& info) noexcept {
+    return info.si_code == SI_KERNEL || info.si_code == TRAP_BRKPT;
+}
+
 [[gnu::section("dynfunc_hot")]] void on_trap(int signal, siginfo_t* info, void* context) noexcept {
-    if (const Address resume = Breakpoints::find(arch::trapped_at(context))) return arch::go_on_at(context, resume);
+    if (is_breakpoint(*info))
+        if (const Address resume = Breakpoints::find(arch::trapped_at(context))) return arch::go_on_at(context, resume);
     const os::KeepErrno keep;
     hand_on(signal, info, context);
 }
