@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "lock.hpp"
 
+#include <atomic>
+
 #include "fatal.hpp"
 
 namespace dynfunc {
@@ -14,39 +16,51 @@ constexpr ThreadWork bit(LockRank rank) { return ThreadWork{1} << static_cast<un
 // Handlers of probes take locks, too.
 ThreadWork held_ranks() noexcept { return dynfunc_thread_work & ~delivers_a_hit; }
 
+// A signal handler that comes to a probe interrupts at any instruction: it sees the lock from before the mutex is taken until
+// after it is let go.
+void mark(LockRank rank) noexcept {
+    dynfunc_thread_work |= bit(rank);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+void unmark(LockRank rank) noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    dynfunc_thread_work &= ~bit(rank);
+}
+
 }  // namespace
 
 void RankedMutex::lock() noexcept {
     if (held_ranks() >= bit(rank_)) fatal("a lock is taken against the order of ranks (a call back into the library?)");
     int before;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    mark(rank_);
     pthread_mutex_lock(&mutex_);
     cancel_state_ = before;
-    dynfunc_thread_work |= bit(rank_);
 }
 
 bool RankedMutex::try_lock() noexcept {
     if (held_ranks() >= bit(rank_)) return false;
     int before;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    mark(rank_);
     if (pthread_mutex_trylock(&mutex_) != 0) {
+        unmark(rank_);
         pthread_setcancelstate(before, &before);
         return false;
     }
     cancel_state_ = before;
-    dynfunc_thread_work |= bit(rank_);
     return true;
 }
 
 void RankedMutex::unlock() noexcept {
-    dynfunc_thread_work &= ~bit(rank_);
     int before = cancel_state_;
     pthread_mutex_unlock(&mutex_);
+    unmark(rank_);
     pthread_setcancelstate(before, &before);
 }
 
 void RankedMutex::reset_in_child() noexcept {
-    dynfunc_thread_work &= ~bit(rank_);
+    unmark(rank_);
     mutex_ = PTHREAD_MUTEX_INITIALIZER;
 }
 
