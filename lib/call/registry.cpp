@@ -72,7 +72,10 @@ void Registry::start() noexcept {
             Patterns::instance().lock();
             instance().lock_.lock();
         },
-        [] { instance().unlock_all(); },
+        [] {
+            if (backend().writing != nullptr) backend().writing->leave_to_child();
+            instance().unlock_all();
+        },
         [] {
             instance().adopt_child(Copied::under_the_lock);
             instance().unlock_all();

@@ -115,4 +115,7 @@ Result<void> MemoryFileWriting::adopt_in_child() noexcept {
     return first_refusal;
 }
 
+// A page that is not listed is replaced before it is written.
+void MemoryFileWriting::leave_to_child() noexcept { replaced_.truncate(0); }
+
 }  // namespace dynfunc

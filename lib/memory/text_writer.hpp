@@ -36,6 +36,9 @@ public:
     // In the only thread of a child process. Afterwards no write reaches the parent's code, and none of the parent's the
     // child's.
     virtual Result<void> adopt_in_child() noexcept = 0;
+    // In the parent, after fork() and before the lock is released: no write from now on reaches the child's code, also before
+    // the child comes to adopt it.
+    virtual void leave_to_child() noexcept {}
 
 protected:
     ~TextWriting() = default;
@@ -61,11 +64,13 @@ public:
     Result<void> write(Address at, std::span<const std::byte> bytes) noexcept override;
     void forget(AddressRange range) noexcept override;
     Result<void> adopt_in_child() noexcept override;
+    void leave_to_child() noexcept override;
 
 private:
     Result<void> replace_page(Address page) noexcept;
 
-    Scratch<Address> replaced_;  // each page has a memory file of its own, whose descriptor is long closed
+    Scratch<Address>
+        replaced_;  // and shared with no child; each page has a memory file of its own, whose descriptor is long closed
 };
 
 }  // namespace dynfunc
