@@ -69,8 +69,8 @@ public:
 private:
     Result<void> replace_page(Address page) noexcept;
 
-    Scratch<Address>
-        replaced_;  // and shared with no child; each page has a memory file of its own, whose descriptor is long closed
+    // Shared with no other process. Each page has a memory file of its own, whose descriptor is long closed.
+    Scratch<Address> replaced_;
 };
 
 }  // namespace dynfunc
