@@ -2,10 +2,12 @@
 // Everything at once. A hundred functions call each other, at random depth; threads attach to them and detach again, singly, in
 // batches and by handlers that ask for it; another one maps and unmaps memory near the code; others fork: the child calls,
 // attaches and detaches, or becomes another program. At the end nothing is attached, every byte is as it was, every result was
-// right, and no hit was lost.
+// right, and no hit was lost. Then without forks (whose children would wait for the dynamic linker's lock), but with an object
+// that is unloaded while it is probed, and something else where it was.
 //
 // The controls: a probe that is forgotten; a handler that forgets to count once.
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
+#include <dlfcn.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <dynfunc/grace_period.hpp>
@@ -64,9 +66,10 @@ bool call_some(SmallRandom& random) {
 }
 
 enum class Fault { nothing, forgets_a_probe, forgets_to_count };
+enum class With { forks, objects, neither };
 
 struct Outcome {
-    std::atomic<long> calls{0}, attached{0}, maps{0}, children{0}, programs{0};
+    std::atomic<long> calls{0}, attached{0}, maps{0}, children{0}, programs{0}, objects{0};
     std::atomic<long> wrong{0}, refused{0}, miscounted{0}, late{0}, lost_children{0}, changed_bytes{0};
     bool good() const { return wrong + refused + miscounted + late + lost_children + changed_bytes == 0; }
 };
@@ -77,7 +80,7 @@ public:
         for (std::size_t i = 0; i < functions; ++i) before_[i] = test::code_at(Address::of(table[i]));
     }
 
-    const Outcome& run(std::chrono::milliseconds duration, bool forks) {
+    const Outcome& run(std::chrono::milliseconds duration, With with) {
         running_ = this;
         {
             const test::Disposition alarms(SIGALRM, &in_handler);
@@ -85,7 +88,8 @@ public:
             for (std::uint32_t i = 0; i < 3; ++i) threads.emplace_back([this, i] { call(i); });
             for (std::uint32_t i = 0; i < 2; ++i) threads.emplace_back([this, i] { attach_and_detach(100 + i); });
             threads.emplace_back([this] { map_and_unmap(); });
-            if (forks) {
+            if (with == With::objects) threads.emplace_back([this] { load_and_unload(); });
+            if (with == With::forks) {
                 threads.emplace_back([this] { fork_children(); });
                 threads.emplace_back([this] { run_programs(); });
             }
@@ -220,6 +224,38 @@ private:
         for (const Mapping& each : mappings) munmap(each.at, each.size);
     }
 
+    // What is detached too late writes to nobody else's memory, not even where that reads like what it left there.
+    void load_and_unload() {
+        SmallRandom random(5);
+        while (!stop_) {
+            void* const object = dlopen(DYNFUNC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL);
+            const auto function =
+                object != nullptr ? reinterpret_cast<int (*)(int)>(dlsym(object, "plugin_function")) : nullptr;
+            if (function == nullptr) return static_cast<void>(++outcome_.refused);
+            Attached mine;
+            auto probe = Probe::attach(function, mine.counter.options(AllowBreakpoint::if_needed));
+            if (!probe) return accept(probe.error());
+            if (function(3) != 13) ++outcome_.wrong;
+            outcome_.miscounted += mine.counter.calls != 1 || probe->hits() != 1;
+            if (random.below(4) == 0) probe->detach();
+            constexpr std::uintptr_t page = 4096;
+            const std::uintptr_t at = Address::of(function).value, begin = at / page * page;
+            std::array<std::byte, page> armed;
+            std::memcpy(armed.data(), reinterpret_cast<const void*>(begin), page);
+            dlclose(object);
+            void* const other = mmap(reinterpret_cast<void*>(begin), page, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+            if (other != MAP_FAILED) std::memcpy(other, armed.data(), page);
+            if (*probe && !probe->info().is_gone) ++outcome_.changed_bytes;
+            probe->detach();
+            if (other != MAP_FAILED) {
+                outcome_.changed_bytes += std::memcmp(other, armed.data(), page) != 0;
+                munmap(other, page);
+            }
+            ++outcome_.objects;
+        }
+    }
+
     // Exit status 0: all is well in the child, which has the probes of its parent, and its own.
     int be_a_child(std::uint32_t seed) {
         SmallRandom random(seed);
@@ -291,7 +327,7 @@ private:
 TEST(ChurnStress, NothingIsLost) {
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);
-    const Outcome& outcome = churn->run(test::share_of_torture(1, 1), true);
+    const Outcome& outcome = churn->run(test::share_of_torture(2, 3), With::forks);
     std::printf("%ld calls with up to 20 more inside, %ld probes, %ld mappings, %ld children, %ld programs\n",
                 outcome.calls.load(), outcome.attached.load(), outcome.maps.load(), outcome.children.load(),
                 outcome.programs.load());
@@ -307,16 +343,29 @@ TEST(ChurnStress, NothingIsLost) {
     EXPECT_GT(outcome.maps, 0);
 }
 
+TEST(ChurnStress, WhatIsUnloadedIsLeftAlone) {
+    const test::KeepTraps keep;
+    const auto churn = std::make_unique<Churn>(Fault::nothing);
+    const Outcome& outcome = churn->run(test::share_of_torture(1, 3), With::objects);
+    std::printf("%ld probes, %ld objects\n", outcome.attached.load(), outcome.objects.load());
+    EXPECT_EQ(outcome.wrong, 0);
+    EXPECT_EQ(outcome.refused, 0);
+    EXPECT_EQ(outcome.miscounted, 0);
+    EXPECT_EQ(outcome.late, 0);
+    EXPECT_EQ(outcome.changed_bytes, 0);
+    EXPECT_GT(outcome.objects, 0);
+}
+
 TEST(ChurnControl, AForgottenProbeIsNoticed) {
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::forgets_a_probe);
-    EXPECT_EQ(churn->run(std::chrono::milliseconds(100), false).changed_bytes, 1);
+    EXPECT_EQ(churn->run(std::chrono::milliseconds(100), With::neither).changed_bytes, 1);
 }
 
 TEST(ChurnControl, AHitThatIsNotCountedIsNoticed) {
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::forgets_to_count);
-    EXPECT_GT(churn->run(std::chrono::seconds(60), false).miscounted, 0);
+    EXPECT_GT(churn->run(std::chrono::seconds(60), With::neither).miscounted, 0);
 }
 
 }  // namespace
