@@ -78,7 +78,13 @@ Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> byt
     }
     // 1. a second mapping of the same memory, elsewhere, first with the rights of the first, then writable, never executable.
     const std::size_t size = os::page_size();
-    void* alias = mremap(page.as<void*>(), 0, size, MREMAP_MAYMOVE);  // old size 0: shared memory is mapped once more
+    const auto map_again = [&] { return mremap(page.as<void*>(), 0, size, MREMAP_MAYMOVE); };  // old size 0: shared memory
+    void* alias = map_again();
+    if (alias == MAP_FAILED && errno == EINVAL) {
+        // Private: the object whose page was replaced is unloaded, and another one is here.
+        if (auto replaced = replace_page(page); !replaced) return replaced;
+        alias = map_again();
+    }
     if (alias == MAP_FAILED) return std::unexpected(refused(at));
     if (mprotect(alias, size, PROT_READ | PROT_WRITE) != 0) {
         const Error error = refused(at);
