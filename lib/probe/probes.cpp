@@ -187,7 +187,6 @@ Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::ve
     }
     if (options.breakpoint == AllowBreakpoint::never && place->site_class == ProbeClass::breakpoint)
         return std::unexpected(place->why);
-    place->is_chosen = true;
     return place;
 }
 
@@ -449,18 +448,21 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
     if (unloads != unloads_) forget_unloaded();
     unloads_ = unloads;
 
-    // What is planned, and not finished, is forgotten.
+    // What is planned, and not finished, is forgotten; counters are given back.
     struct Undo {
         Probes& probes;
         std::vector<Place*>&made, &touched;
+        std::vector<std::unique_ptr<Consumer>>& consumers;
+        std::size_t counters = 0;
         bool done = false;
         ~Undo() {
             for (Place* place : touched) place->is_chosen = false;
             if (done) return;
             for (Place* place : made) probes.forget(*place);
             probes.unwritten_.clear();
+            for (std::size_t i = 0; i < counters; ++i) probes.free_counters_.push_back(consumers[i]->counter);
         }
-    } undo{*this, made, touched};
+    } undo{*this, made, touched, consumers};
 
     for (std::size_t i = 0; i < requests.size(); ++i) {
         const auto place = place_at(addresses[i], requests[i].options, made);
@@ -470,12 +472,15 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
         consumer->place = *place;
         consumer->options = requests[i].options;
         consumers.push_back(std::move(consumer));
-        if (std::ranges::find(touched, *place) == touched.end()) {
-            touched.push_back(*place);
-            if (!(*place)->is_armed) to_arm.push_back(*place);
-        }
+        if ((*place)->is_chosen) continue;
+        touched.push_back(*place);
+        (*place)->is_chosen = true;
+        (*place)->chosen_as = touched.size() - 1;
+        if (!(*place)->is_armed) to_arm.push_back(*place);
     }
     if (auto done = write(made); !done) return std::unexpected(done.error());
+    // From here on a place stays, also if its jump is refused: a thread may have run a breakpoint that was taken away again.
+    made.clear();
 
     // Lists of who listens from now on; what comes after this needs no memory.
     struct Lists {
@@ -489,13 +494,14 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
         const auto counter = take_counter();
         if (!counter) return std::unexpected(counter.error());
         consumer->counter = *counter;
+        ++undo.counters;
         consumer->hits_before = count_hits(*counter);
         consumer->missed_before = __atomic_load_n(&consumer->place->hit.missed, __ATOMIC_RELAXED);
     }
     std::vector<std::vector<Consumer*>> next(touched.size());
     for (std::size_t i = 0; i < touched.size(); ++i) next[i] = touched[i]->consumers;
     for (auto& consumer : consumers) {
-        auto& of_place = next[static_cast<std::size_t>(std::ranges::find(touched, consumer->place) - touched.begin())];
+        auto& of_place = next[consumer->place->chosen_as];
         const auto behind = std::ranges::upper_bound(of_place, consumer->options.priority, std::greater{},
                                                      [](const Consumer* each) { return each->options.priority; });
         of_place.insert(behind, consumer.get());
