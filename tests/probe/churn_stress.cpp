@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Everything at once. A hundred functions call each other, at random depth; threads attach to them and detach again, singly, in
-// batches and by handlers that ask for it; another one maps and unmaps memory near the code; others fork: the child calls,
-// attaches and detaches, or becomes another program. At the end nothing is attached, every byte is as it was, every result was
-// right, and no hit was lost. Then without forks (whose children would wait for the dynamic linker's lock), but with an object
-// that is unloaded while it is probed, and something else where it was.
+// batches and by handlers that ask for it; threads begin and end; another one maps and unmaps memory near the code; others
+// fork: the child calls, attaches and detaches, or becomes another program. At the end nothing is attached, every byte is as it
+// was, every result was right, and no hit was lost. Then without forks (whose children would wait for the dynamic linker's
+// lock), but with an object that is unloaded while it is probed, and something else where it was.
 //
 // The controls: a probe that is forgotten; a handler that forgets to count once.
 // DYNFUNC_TORTURE_SECONDS says for how long (default 10).
@@ -69,7 +69,7 @@ enum class Fault { nothing, forgets_a_probe, forgets_to_count };
 enum class With { forks, objects, neither };
 
 struct Outcome {
-    std::atomic<long> calls{0}, attached{0}, maps{0}, children{0}, programs{0}, objects{0};
+    std::atomic<long> calls{0}, attached{0}, maps{0}, threads{0}, children{0}, programs{0}, objects{0};
     std::atomic<long> wrong{0}, refused{0}, miscounted{0}, late{0}, lost_children{0}, changed_bytes{0};
     bool good() const { return wrong + refused + miscounted + late + lost_children + changed_bytes == 0; }
 };
@@ -88,6 +88,7 @@ public:
             for (std::uint32_t i = 0; i < 3; ++i) threads.emplace_back([this, i] { call(i); });
             for (std::uint32_t i = 0; i < 2; ++i) threads.emplace_back([this, i] { attach_and_detach(100 + i); });
             threads.emplace_back([this] { map_and_unmap(); });
+            threads.emplace_back([this] { start_and_end_threads(); });
             if (with == With::objects) threads.emplace_back([this] { load_and_unload(); });
             if (with == With::forks) {
                 threads.emplace_back([this] { fork_children(); });
@@ -126,6 +127,18 @@ private:
             }
         }
         mine_ = nullptr;
+    }
+
+    // What a thread has counted stays when it ends.
+    void start_and_end_threads() {
+        for (std::uint32_t seed = 2000; !stop_; ++seed) {
+            std::thread([this, seed] {
+                SmallRandom random(seed);
+                for (int i = 0; i < 20; ++i)
+                    if (!call_some(random)) ++outcome_.wrong;
+            }).join();
+            ++outcome_.threads;
+        }
     }
 
     ProbeRequest request(Attached& each, SmallRandom& random) {
@@ -328,9 +341,9 @@ TEST(ChurnStress, NothingIsLost) {
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);
     const Outcome& outcome = churn->run(test::share_of_torture(2, 3), With::forks);
-    std::printf("%ld calls with up to 20 more inside, %ld probes, %ld mappings, %ld children, %ld programs\n",
-                outcome.calls.load(), outcome.attached.load(), outcome.maps.load(), outcome.children.load(),
-                outcome.programs.load());
+    std::printf("%ld calls with up to 20 more inside, %ld probes, %ld mappings, %ld threads, %ld children, %ld programs\n",
+                outcome.calls.load(), outcome.attached.load(), outcome.maps.load(), outcome.threads.load(),
+                outcome.children.load(), outcome.programs.load());
     EXPECT_EQ(outcome.wrong, 0);
     EXPECT_EQ(outcome.refused, 0);
     EXPECT_EQ(outcome.miscounted, 0);
