@@ -338,6 +338,7 @@ private:
 };
 
 TEST(ChurnStress, NothingIsLost) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);
     const Outcome& outcome = churn->run(test::share_of_torture(2, 3), With::forks);
@@ -357,6 +358,7 @@ TEST(ChurnStress, NothingIsLost) {
 }
 
 TEST(ChurnStress, WhatIsUnloadedIsLeftAlone) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);
     const Outcome& outcome = churn->run(test::share_of_torture(1, 3), With::objects);
@@ -370,12 +372,14 @@ TEST(ChurnStress, WhatIsUnloadedIsLeftAlone) {
 }
 
 TEST(ChurnControl, AForgottenProbeIsNoticed) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::forgets_a_probe);
     EXPECT_EQ(churn->run(std::chrono::milliseconds(100), With::neither).changed_bytes, 1);
 }
 
 TEST(ChurnControl, AHitThatIsNotCountedIsNoticed) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::forgets_to_count);
     EXPECT_GT(churn->run(std::chrono::seconds(60), With::neither).miscounted, 0);

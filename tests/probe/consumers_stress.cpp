@@ -161,6 +161,7 @@ TEST_P(ConsumersStress, EverySetBecomesEveryOtherFromInside) {
 }
 
 TEST_P(ConsumersStress, EverySetBecomesEveryOtherWhileThreadsCall) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const auto end = std::chrono::steady_clock::now() + test::share_of_torture(1, test::victim_kinds.size());
     CallVictims callers(kind_);
     test::Counter counters[consumers];
@@ -231,6 +232,7 @@ INSTANTIATE_TEST_SUITE_P(Of, ConsumersStress, testing::Range(std::size_t{0}, tes
 
 // detach_nosync() returns while a handler is being called; what detach() waits for has not ended.
 TEST(ConsumersControl, AHandlerThatIsNotWaitedForIsNoticed) {
+    if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     struct Slow {
         test::Counter counter;

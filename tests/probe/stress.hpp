@@ -19,6 +19,11 @@
 
 namespace dynfunc::test {
 
+// Why the thread sanitizer cannot watch handlers of probes that other threads attach. (It also calls handlers of signals later,
+// with SIGTRAP blocked: the kernel ends a process that runs a breakpoint then.)
+inline constexpr const char* not_seen =
+    "hits are not instrumented: it does not see that a consumer was made before it is called";
+
 inline constexpr bool is_instrumented = thread_sanitizer || address_sanitizer;
 
 // How long `parts` of `all` last, of DYNFUNC_TORTURE_SECONDS.
