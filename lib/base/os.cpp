@@ -3,7 +3,10 @@
 
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#include <cstring>
 
 namespace dynfunc::os {
 namespace {
@@ -27,6 +30,16 @@ int sync_sequences(unsigned cpu) noexcept {
 std::size_t page_size() noexcept {
     static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     return size;
+}
+
+bool read_memory(const void* from, void* to, std::size_t size) noexcept {
+    const KeepErrno keep;
+    const iovec local{to, size}, remote{const_cast<void*>(from), size};
+    const ssize_t read = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    if (read == static_cast<ssize_t>(size)) return true;
+    if (read >= 0 || errno == EFAULT) return false;
+    std::memcpy(to, from, size);
+    return true;
 }
 
 }  // namespace dynfunc::os

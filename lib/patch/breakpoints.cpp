@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <new>
@@ -56,12 +57,7 @@ Table* make_table(std::size_t size) noexcept {
     return made;
 }
 
-// As if our handler were not there.
-void hand_on(int signal, siginfo_t* info, void* context) noexcept {
-    if ((former.sa_flags & SA_SIGINFO) != 0) return former.sa_sigaction(signal, info, context);
-    // The kernel ends a process that ignores the signal of a breakpoint, too; one that another process sends is ignored.
-    if (former.sa_handler == SIG_IGN && info->si_code <= 0) return;
-    if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN) return former.sa_handler(signal);
+void end_by_default(int signal) noexcept {
     struct sigaction by_default {};
     sigaction(signal, &by_default, nullptr);
     sigset_t open;
@@ -69,6 +65,21 @@ void hand_on(int signal, siginfo_t* info, void* context) noexcept {
     sigaddset(&open, signal);
     pthread_sigmask(SIG_UNBLOCK, &open, nullptr);
     raise(signal);
+}
+
+// As if our handler were not there. Whoever hands on to us in turn is answered by what was there before him.
+void hand_on(int signal, siginfo_t* info, void* context) noexcept {
+    const std::size_t count = former_count.load(std::memory_order_acquire);
+    if (handing_on >= count) return end_by_default(signal);
+    const struct sigaction& former = formers[count - 1 - handing_on];
+    ++handing_on;
+    if ((former.sa_flags & SA_SIGINFO) != 0)
+        former.sa_sigaction(signal, info, context);
+    else if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN)
+        former.sa_handler(signal);
+    else if (former.sa_handler != SIG_IGN || info->si_code > 0)
+        end_by_default(signal);  // the kernel ends a process that ignores the signal of a breakpoint, too
+    --handing_on;
 }
 
 // The kernel also sends the signal after each step of a thread that steps through code, and others send it: then nothing is
@@ -120,9 +131,14 @@ Result<void> Breakpoints::handle() noexcept {
     }, before{};
     ours.sa_sigaction = &on_trap;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
-    if (sigaction(SIGTRAP, nullptr, &before) != 0 || (former = before, sigaction(SIGTRAP, &ours, nullptr) != 0))
-        return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = errno});
-    return {};
+    const auto refused = [] { return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = errno}); };
+    if (sigaction(SIGTRAP, nullptr, &before) != 0) return refused();
+    const std::size_t count = std::min(former_count.load(std::memory_order_relaxed), most_formers - 1);
+    formers[count] = before;
+    former_count.store(count + 1, std::memory_order_release);
+    if (sigaction(SIGTRAP, &ours, nullptr) == 0) return {};
+    former_count.store(count, std::memory_order_release);
+    return refused();
 }
 
 }  // namespace dynfunc

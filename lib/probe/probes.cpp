@@ -8,16 +8,18 @@
 //     5. retired      old lists, and who is in none any more, until a grace period is over
 #include "probes.hpp"
 
-#include <link.h>
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <tuple>
 
 #include "backend.hpp"
 #include "breakpoints.hpp"
 #include "denied.hpp"
 #include "find_call_sites.hpp"
+#include "os.hpp"
 #include "reclaim.hpp"
 #include "stub_frames.hpp"
 #include "text_poke.hpp"
@@ -29,18 +31,6 @@ using detail::Consumer;
 namespace {
 
 std::unexpected<Error> refuse(Errc code, Address at) noexcept { return std::unexpected(Error{.code = code, .address = at}); }
-
-unsigned long long count_unloads() noexcept {
-    unsigned long long unloads = 0;
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, std::size_t size, void* to) {
-            if (size >= offsetof(dl_phdr_info, dlpi_subs) + sizeof info->dlpi_subs)
-                *static_cast<unsigned long long*>(to) = info->dlpi_subs;
-            return 1;
-        },
-        &unloads);
-    return unloads;
-}
 
 bool is_listening(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_removed, __ATOMIC_RELAXED); }
 
@@ -118,26 +108,39 @@ Result<void> Probes::start() noexcept {
 
 void Probes::adopt(Copied) noexcept { free_counts_of_other_threads(); }
 
+// Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
 Result<const ModuleCode*> Probes::module_around(Address at) {
+    dl_find_object found;
     const AddressRange range = object_around(at.as<const void*>());
-    if (range.size() == 0) return refuse(Errc::not_executable, at);
-    for (const Module& module : modules_)
-        if (module.range.begin == range.begin && module.range.end == range.end) return &module.code;
+    if (range.size() == 0 || _dl_find_object(at.as<void*>(), &found) != 0) return refuse(Errc::not_executable, at);
+    // Another object at the same addresses has another table.
+    Module::Identity identity{};
+    if (found.dlfo_eh_frame != nullptr)
+        static_cast<void>(os::read_memory(found.dlfo_eh_frame, identity.data(), sizeof identity));
+    const auto known =
+        std::ranges::find_if(modules_, [range](const Module& module) { return module.range.begin == range.begin; });
+    if (known != modules_.end()) {
+        if (known->range.end == range.end && known->identity == identity) return &known->code;
+        forget_unloaded(known->range);
+        modules_.erase(known);
+    }
     auto code = ModuleCode::of(at.as<const void*>());
     if (!code) return std::unexpected(code.error());
-    modules_.push_back({range, std::move(*code)});
+    modules_.push_back({range, identity, std::move(*code)});
     return &modules_.back().code;
 }
 
+// Its object may be unloaded by another thread at this moment: nothing is read without asking.
 bool Probes::is_still_there(const Place& place) const noexcept {
-    if (object_around(place.hit.at.as<const void*>()).size() == 0) return false;
-    const auto* const code = place.hit.at.as<const std::byte*>();
+    dl_find_object around;
+    if (_dl_find_object(place.hit.at.as<void*>(), &around) != 0) return false;
+    std::array<std::byte, 2 * arch::Displaced::most_bytes> code;
+    const std::size_t written = place.replacement.size, size = std::max(written, place.displaced.size());
+    if (!os::read_memory(place.hit.at.as<const void*>(), code.data(), size)) return false;
     const auto& expected = place.is_armed ? place.replacement.after : place.replacement.before;
-    const std::size_t written = place.replacement.size;
-    if (!std::equal(code, code + written, expected.begin())) return false;
-    const auto& displaced = place.displaced;
-    return displaced.size() <= written ||
-           std::equal(code + written, code + displaced.size(), displaced.bytes.begin() + written);
+    return std::equal(code.begin(), code.begin() + written, expected.begin()) &&
+           (size == written ||
+            std::equal(code.begin() + written, code.begin() + size, place.displaced.bytes.begin() + written));
 }
 
 AddressRange Place::footprint() const noexcept {
@@ -164,8 +167,14 @@ bool Probes::is_claimed(const Place& place) const noexcept {
 }
 
 // The one that is armed; otherwise one that was, and whose stub serves again.
-Place* Probes::find_usable(Address at, AllowBreakpoint breakpoint) noexcept {
-    const auto [begin, end] = places_.equal_range(at);
+Place* Probes::find_usable(Address at, AllowBreakpoint breakpoint) {
+    auto [begin, end] = places_.equal_range(at);
+    if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
+        // Loaded again, perhaps.
+        const auto module = std::ranges::find_if(modules_, [at](const Module& each) { return each.range.contains(at); });
+        forget_unloaded(module != modules_.end() ? module->range : AddressRange{at, at + 1});
+        std::tie(begin, end) = places_.equal_range(at);
+    }
     for (auto next = begin; next != end; ++next)
         if (next->second->is_armed || next->second->is_chosen) return next->second.get();
     for (auto next = begin; next != end; ++next) {
@@ -437,7 +446,6 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
     }
     static_cast<void>(backend());
     prepare_denied();
-    const unsigned long long unloads = count_unloads();
     std::vector<Probe> attached;
     attached.reserve(requests.size());
     std::vector<Place*> made, to_arm, touched;
@@ -445,8 +453,6 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
 
     const Hold hold(*this);
     if (auto started = start(); !started) return std::unexpected(started.error());
-    if (unloads != unloads_) forget_unloaded();
-    unloads_ = unloads;
 
     // What is planned, and not finished, is forgotten; counters are given back.
     struct Undo {
@@ -533,9 +539,9 @@ void Probes::forget(Place& place) noexcept {
     }
 }
 
-// Objects that are not loaded any more, and places in them. Others are not read again: their code has jumps in it.
-void Probes::forget_unloaded() {
-    for (auto next = places_.begin(); next != places_.end();) {
+// Places whose object is not loaded any more.
+void Probes::forget_unloaded(AddressRange module) {
+    for (auto next = places_.lower_bound(module.begin); next != places_.end() && next->first < module.end;) {
         if (is_still_there(*next->second)) {
             ++next;
             continue;
@@ -544,12 +550,6 @@ void Probes::forget_unloaded() {
         gone_.push_back(std::move(next->second));  // threads may be in its stub
         next = places_.erase(next);
     }
-    std::erase_if(modules_, [this](const Module& module) {
-        const AddressRange now = object_around(module.range.begin.as<const void*>());
-        const auto place = places_.lower_bound(module.range.begin);
-        const bool is_probed = place != places_.end() && place->first < module.range.end;
-        return !is_probed || now.begin != module.range.begin || now.end != module.range.end;
-    });
 }
 
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {

@@ -47,8 +47,9 @@ struct Place {
     bool is_function_begin = false;
     bool is_forced = false;  // a breakpoint, though a jump might fit
     bool is_armed = false;
-    bool is_gone = false;                   // its object is not loaded any more
-    bool is_chosen = false;                 // to be armed, in the attach that goes on
+    bool is_gone = false;    // its object is not loaded any more
+    bool is_chosen = false;  // by the attach that goes on
+    std::size_t chosen_as = 0;
     std::atomic<bool> is_abandoned{false};  // in the list of those
     Place* next_abandoned = nullptr;
     std::vector<detail::Consumer*> consumers;  // by priority, ties by age
@@ -70,7 +71,10 @@ public:
 
 private:
     struct Module {
+        using Identity = std::array<std::byte, 256>;  // the begin of its table of functions
+
         AddressRange range;
+        Identity identity;
         ModuleCode code;
     };
     class Hold;
@@ -78,11 +82,11 @@ private:
     Result<void> start() noexcept;
     Result<const ModuleCode*> module_around(Address at);
     Result<Place*> place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made);
-    Place* find_usable(Address at, AllowBreakpoint breakpoint) noexcept;
+    Place* find_usable(Address at, AllowBreakpoint breakpoint);
     template <class Visit>
     void for_each_claimed(AddressRange range, Visit&& visit) const;
     bool is_claimed(const Place& place) const noexcept;
-    void forget_unloaded();
+    void forget_unloaded(AddressRange module);
     Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
     Result<void> try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
@@ -103,7 +107,6 @@ private:
     RankedMutex lock_{LockRank::probes};
     ForkPart fork_part_{lock_, &adopt};
     bool started_ = false;
-    unsigned long long unloads_ = 0;  // of objects, when modules_ was read
     std::vector<Module> modules_;
     std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most
     NearMemory memory_;

@@ -495,6 +495,33 @@ TEST_F(ProbeTest, TheApplicationsOwnTrapsReachIt) {
     EXPECT_EQ(ended.status, 0);
 }
 
+// It takes the signal after us and hands on to us; then the next attach takes it again.
+TEST_F(ProbeTest, WhoHandsOnToUsIsNotAskedForEver) {
+    const auto ended = test::in_child([] {
+        static struct sigaction before;
+        static std::atomic<int> traps{0};
+        struct sigaction own {};
+        own.sa_flags = SA_SIGINFO | SA_NODEFER;
+        own.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
+            if (++traps < 100) before.sa_sigaction(signal, info, context);
+        };
+        struct sigaction first {};
+        static std::atomic<int> asked_first{0};
+        first.sa_handler = [](int) { ++asked_first; };
+        sigaction(SIGTRAP, &first, nullptr);
+        Count count;
+        const auto once =
+            Probe::attach(&walk_add, {.on_hit = &count_hit, .data = &count, .breakpoint = AllowBreakpoint::always});
+        sigaction(SIGTRAP, &own, &before);
+        const auto again =
+            Probe::attach(&walk_all, {.on_hit = &count_hit, .data = &count, .breakpoint = AllowBreakpoint::always});
+        if (!once || !again || walk_all(1) != 10 || count.hits != 2 || traps != 0) return 1;
+        asm volatile("int3");
+        return traps == 1 && asked_first == 1 ? 0 : 2;
+    });
+    EXPECT_EQ(ended.status, 0);
+}
+
 TEST_F(ProbeTest, ATrapOfNobodysStillEndsTheProcess) {
     const auto ended = test::in_child([] {
         test::take_faults_as_signals();
