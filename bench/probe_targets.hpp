@@ -31,7 +31,7 @@ struct TargetFunction {
     bool works(const Site&) const;
 };
 
-inline constexpr std::size_t copies = 1024;
+inline constexpr std::size_t copies = 4096;
 
 // In the order of the tables.
 const std::vector<TargetFunction>& targets();

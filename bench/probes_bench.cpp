@@ -13,6 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include <dynfunc/grace_period.hpp>
+#include <dynfunc/probe.hpp>
+
 #include "benches.hpp"
 #include "int3_peer.hpp"
 #include "kernel_uprobe.hpp"
@@ -25,6 +28,7 @@ namespace {
 using namespace probes;
 
 constexpr std::size_t full_rounds = 9, quick_rounds = 3;
+constexpr std::size_t most_kernel_sites = 50;
 constexpr std::string_view unprobed = "unprobed", kernel = "kernel-uprobe";
 
 // A site that is probed as long as this lives.
@@ -49,6 +53,21 @@ Arming arm_kernel_uprobe(const Site& site) {
     return Armed{kept, kept->note()};
 }
 
+[[gnu::target("general-regs-only")]] dynfunc::AfterHit do_nothing(dynfunc::ProbeHit&) { return dynfunc::AfterHit::keep; }
+
+Arming arm_ours(const Site& site, dynfunc::Needs needs, dynfunc::AllowBreakpoint breakpoint) {
+    auto probe = dynfunc::Probe::attach(dynfunc::Address{site.address()},
+                                        {.on_hit = &do_nothing, .needs = needs, .breakpoint = breakpoint});
+    if (!probe) return std::unexpected(probe.error().message());
+    const char* const site_class = dynfunc::to_string(probe->info().site_class);
+    return Armed{std::make_shared<const dynfunc::Probe>(*std::move(probe)), std::string("class ") + site_class};
+}
+Arming arm_registers(const Site& site) {
+    return arm_ours(site, dynfunc::Needs::registers, dynfunc::AllowBreakpoint::if_needed);
+}
+Arming arm_vectors(const Site& site) { return arm_ours(site, dynfunc::Needs::vectors, dynfunc::AllowBreakpoint::if_needed); }
+Arming arm_breakpoint(const Site& site) { return arm_ours(site, dynfunc::Needs::registers, dynfunc::AllowBreakpoint::always); }
+
 struct Contestant {
     std::string_view id;
     Arming (*arm)(const Site&);
@@ -56,9 +75,8 @@ struct Contestant {
 
 // In the order of the tables; the first is the baseline.
 constexpr Contestant contestants[] = {
-    {unprobed, &arm_nothing},
-    {"int3", &arm_int3},
-    {kernel, &arm_kernel_uprobe},
+    {unprobed, &arm_nothing},      {"int3", &arm_int3},  // takes SIGTRAP; ours take it later, and hand on
+    {"registers", &arm_registers}, {"vectors", &arm_vectors}, {"breakpoint", &arm_breakpoint}, {kernel, &arm_kernel_uprobe},
 };
 
 constexpr std::size_t calls_between_questions = 64;  // to Worker::stopped()
@@ -254,7 +272,7 @@ constexpr Way ways[] = {
 
 void measure_attaching(Run& run) {
     // Each event that is closed takes the kernel a tenth of a second.
-    const std::size_t sites = run.quick ? 10 : 50;
+    const std::size_t sites = run.quick ? 10 : most_kernel_sites;
     std::vector<std::uintptr_t> addresses;
     for (std::size_t i = 0; i < sites; ++i) addresses.push_back(targets().front().site(std::size(contestants) + i).address());
 
@@ -294,6 +312,105 @@ void measure_attaching(Run& run) {
     group.measure();
 }
 
+// Ours, on functions that were never probed, and again on the same ones.
+class OwnAttaching {
+public:
+    explicit OwnAttaching(Run& run)
+        : group_(run, {.bench = "probes",
+                       .title = "attaching, of ours",
+                       .text = "attach-N: N functions that were never probed, in one batch; reattach-N: the same again; "
+                               "detach-N. -singly: one call each, detached without waiting, with one wait at the end.",
+                       .baseline = "attach-1",
+                       .unit = "ns per function",
+                       .clock = Clock::wall}) {
+        // From the back: the first copies are the contestants'.
+        for (std::size_t i = copies; i-- > std::size(contestants) + most_kernel_sites;)
+            for (const TargetFunction& target : targets()) fresh_.push_back(target.site(i).address());
+        for (const std::size_t sites : {1, 100, 1000}) add(sites, false);
+        for (const std::size_t sites : {100, 1000}) add(sites, true);
+        add_once(10'000);
+        group_.measure();
+    }
+
+private:
+    using Sites = std::vector<std::uintptr_t>;
+
+    Sites take(std::size_t count) {
+        Sites taken(fresh_.end() - static_cast<std::ptrdiff_t>(count), fresh_.end());
+        fresh_.resize(fresh_.size() - count);
+        return taken;
+    }
+    static dynfunc::ProbeOptions options() { return {.on_hit = &do_nothing, .needs = dynfunc::Needs::registers}; }
+    template <class Operation>
+    static double timed(std::size_t sites, Operation&& operation) {
+        const double begin = now(Clock::wall);
+        operation();
+        return (now(Clock::wall) - begin) / static_cast<double>(sites);
+    }
+    double attach(const Sites& sites, bool singly) {
+        std::vector<dynfunc::ProbeRequest> requests;
+        for (const std::uintptr_t site : sites) requests.push_back({dynfunc::Address{site}, options()});
+        bool granted = true;
+        const double ns = timed(sites.size(), [&] {
+            if (!singly) {
+                if (auto attached = dynfunc::Probe::attach(requests))
+                    probes_ = *std::move(attached);
+                else
+                    granted = false;
+                return;
+            }
+            for (const auto& request : requests)
+                if (auto attached = dynfunc::Probe::attach(request.target, request.options))
+                    probes_.push_back(*std::move(attached));
+                else
+                    granted = false;
+        });
+        return granted ? ns : std::nan("");
+    }
+    double detach(bool singly) {
+        const double ns = timed(probes_.size(), [&] {
+            if (!singly) return dynfunc::Probe::detach(probes_);
+            for (auto& probe : probes_) probe.detach_nosync();
+            dynfunc::synchronize();
+        });
+        probes_.clear();
+        return ns;
+    }
+    void add_rows(std::size_t count, bool singly, auto first) {
+        std::string suffix("-");
+        suffix.append(std::to_string(count)).append(singly ? "-singly" : "");
+        const Params params = {{"functions", static_cast<std::int64_t>(count)}};
+        group_.add({.id = "attach" + suffix, .params = params, .sample = first});
+        group_.add({.id = "detach" + suffix, .params = params, .sample = [this, singly] { return detach(singly); }});
+        group_.add({.id = "reattach" + suffix, .params = params, .sample = [this, singly] {
+                        const double ns = attach(used_, singly);
+                        detach(false);
+                        return ns;
+                    }});
+    }
+    void add(std::size_t count, bool singly) {
+        add_rows(count, singly, [this, count, singly] {
+            used_ = take(count);
+            return attach(used_, singly);
+        });
+    }
+    // There are not so many functions that each round could have its own: one sample.
+    void add_once(std::size_t count) {
+        add_rows(count, false, [this, count, ns = 0.0, sites = Sites()]() mutable {
+            const bool is_first = sites.empty();
+            if (is_first) sites = take(count);
+            used_ = sites;
+            const double now = attach(used_, false);
+            if (is_first) ns = now;
+            return ns;
+        });
+    }
+
+    Group group_;
+    Sites fresh_, used_;
+    std::vector<dynfunc::Probe> probes_;
+};
+
 }  // namespace
 
 void bench_probes(Run& run) {
@@ -301,6 +418,7 @@ void bench_probes(Run& run) {
     for (const TargetFunction& target : targets()) measure_target(own, target);
     Run fewer{run.results, quick_rounds, run.quick};  // closing the kernel's probes takes long
     measure_attaching(fewer);
+    OwnAttaching own_attaching(fewer);
 }
 
 }  // namespace bench

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
+#include <algorithm>
 #include <new>
 
 #include "backend.hpp"
@@ -95,22 +96,17 @@ void Registry::take_part_in_forks(ForkPart& part) noexcept {
     fork_parts_ = &part;
 }
 
-bool Registry::has_place_in(AddressRange range) noexcept {
-    const auto overlaps = [range](Address at, std::size_t bytes) {
-        return at < range.end && range.begin < at + static_cast<std::ptrdiff_t>(bytes);
-    };
-    for (Tables* tables = first_; tables != nullptr; tables = tables->next) {
-        if (!AddressRange{Address{tables->begin}, Address{tables->end}}.contains(range.begin)) continue;
-        for (const TrampolineRecord* record = tables->records; record != tables->records_end; ++record) {
-            bool found = record->code != nullptr && overlaps(Address::of(record->code), sizeof(std::uint64_t));
-            for_each_site(*record, [&](const CallSite& site) { found = found || overlaps(site.field, sizeof(std::uint32_t)); });
-            if (found) return true;
-        }
-        for (const BranchRecord* record = tables->branches; record != tables->branches_end; ++record)
-            if (!is_empty_entry(*record) && overlaps(site_of(*record), arch::capabilities().site_bytes)) return true;
-        if (overlaps(Address::of(tables->chains), static_cast<std::size_t>(tables->chains_end - tables->chains))) return true;
-    }
-    return false;
+bool Registry::has_call_site_in(AddressRange range) noexcept {
+    bool found = false;
+    for_each_object_with(range.begin, [&](const Tables& tables) {
+        if (tables.call_sites == nullptr) return;
+        const CallSiteTable& sites = *CallSiteTable::of(tables);
+        const Address from = range.begin - (std::ptrdiff_t{sizeof(std::uint32_t)} - 1);
+        const CallSite* const first = std::lower_bound(sites.begin(), sites.end(), from,
+                                                       [](const CallSite& site, Address at) { return site.field < at; });
+        found = found || (first != sites.end() && first->field < range.end);
+    });
+    return found;
 }
 
 void Registry::adopt_child(Copied copied) noexcept {

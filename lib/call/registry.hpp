@@ -59,8 +59,12 @@ public:
     static Registry& instance() noexcept;
     // Threads: any.  Once for each part, which stays for ever.
     void take_part_in_forks(ForkPart& part) noexcept;
-    // Whether some trampoline, branch site or call site of ours, which may be patched, stands in the range. Under the lock.
-    bool has_place_in(AddressRange range) noexcept;
+    // What may be patched in an object: visit(range) for every trampoline and branch site, which stay what they are, and for
+    // the room of generated code. Under the lock.
+    template <class Visit>
+    void for_each_place_in(AddressRange object, Visit&& visit);
+    // Whether the distance of what may be a call site of ours has bytes in the range. Under the lock.
+    bool has_call_site_in(AddressRange range) noexcept;
 
     // Whether it was new.
     bool enter(detail::Tables& tables) noexcept;
@@ -129,6 +133,12 @@ public:
     };
 
 private:
+    template <class Visit>
+    void for_each_object_with(Address inside, Visit&& visit) {
+        for (detail::Tables* tables = first_; tables != nullptr; tables = tables->next)
+            if (AddressRange{Address{tables->begin}, Address{tables->end}}.contains(inside)) visit(*tables);
+    }
+
     // registry.cpp: what comes and goes
     void start() noexcept;
     void unlock_all() noexcept;
@@ -208,5 +218,19 @@ private:
     Scratch<arch::ChainCall> chain_calls_;
     Scratch<std::byte> chain_code_;
 };
+
+template <class Visit>
+void Registry::for_each_place_in(AddressRange object, Visit&& visit) {
+    const auto at = [&](Address begin, std::size_t bytes) {
+        visit(AddressRange{begin, begin + static_cast<std::ptrdiff_t>(bytes)});
+    };
+    for_each_object_with(object.begin, [&](const detail::Tables& tables) {
+        for (const detail::TrampolineRecord* record = tables.records; record != tables.records_end; ++record)
+            if (record->code != nullptr) at(Address::of(record->code), sizeof(std::uint64_t));
+        for (const detail::BranchRecord* record = tables.branches; record != tables.branches_end; ++record)
+            if (record->site != 0) at(site_of(*record), arch::capabilities().site_bytes);
+        at(Address::of(tables.chains), static_cast<std::size_t>(tables.chains_end - tables.chains));
+    });
+}
 
 }  // namespace dynfunc

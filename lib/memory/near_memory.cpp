@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "os.hpp"
 
@@ -29,6 +30,14 @@ constexpr std::size_t behind_heap = std::size_t{256} << 20, below_stack = std::s
 // Whether a page is as good as the next one. What has few places to choose from must not find them full of what could be
 // anywhere.
 bool may_be_anywhere(const Reach& reach) noexcept { return reach.given_mask >> 12 == 0; }
+
+// Which bytes of the distance are given: requests of a kind find their places in the same pages.
+std::size_t kind_of(const Reach& reach) noexcept {
+    std::size_t kind = 0;
+    for (std::size_t i = 0; i < 4; ++i)
+        if ((reach.given_mask >> (8 * i) & 0xff) != 0) kind |= std::size_t{1} << i;
+    return kind;
+}
 
 Address rounded_down(Address at, std::size_t to) noexcept { return Address{at.value & ~(to - 1)}; }
 
@@ -89,9 +98,13 @@ std::optional<std::int32_t> Reach::first_distance(std::int64_t from_here) const 
 }
 
 std::size_t NearMemory::Page::used_until(std::size_t offset, std::size_t count) const noexcept {
-    for (std::size_t i = offset + count; i > offset; --i)
-        if ((used[(i - 1) / 64] >> ((i - 1) % 64) & 1) != 0) return i;
-    return 0;
+    const auto is_used = [this](std::size_t i) { return (used[i / 64] >> (i % 64) & 1) != 0; };
+    std::size_t i = offset + count;
+    while (i > offset && !is_used(i - 1)) --i;
+    if (i == offset) return 0;
+    // And on to where something is free again.
+    while (i < bytes && is_used(i)) i = i % 64 == 0 && used[i / 64] == ~std::uint64_t{0} ? i + 64 : i + 1;
+    return i;
 }
 
 void NearMemory::Page::mark(std::size_t offset, std::size_t count, bool as_used) noexcept {
@@ -109,8 +122,7 @@ std::size_t NearMemory::pages_up_to(Address at) const noexcept {
 
 // From the lowest page in reach on. A distance that fits no page leads to the next page, a page that has no such distance to
 // the next distance.
-std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size_t bytes) noexcept {
-    std::int64_t from = reach.least;
+std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size_t bytes, std::int64_t from) noexcept {
     for (;;) {
         const auto distance = reach.first_distance(from);
         if (!distance) return std::nullopt;
@@ -175,39 +187,49 @@ bool NearMemory::read_gaps() noexcept {
 Address NearMemory::find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept {
     Address best;
     std::int64_t best_distance = std::numeric_limits<std::int64_t>::max();
-    for (const AddressRange& gap : gaps_) {
-        const Address begin{(gap.begin.value + unit - 1) & ~(unit - 1)}, end = rounded_down(gap.end, unit);
-        if (begin >= end) continue;
-        const std::int64_t first = begin - reach.from, last = end - reach.from;
-        // Whether the first place from there on lies in this gap, and is the nearest so far.
-        const auto consider = [&](std::int64_t from) {
-            for (int tries = 0; tries < 4; ++tries) {
-                const auto distance = reach.first_distance(from);
-                if (!distance || *distance + static_cast<std::int64_t>(bytes) > last) return false;
-                const Address at = reach.from + *distance;
-                const std::size_t room = Page::bytes - at.value % Page::bytes;
-                if (room < bytes) {
-                    from = *distance + static_cast<std::int64_t>(room);
-                    continue;
-                }
-                const std::int64_t far = *distance < 0 ? -std::int64_t{*distance} : std::int64_t{*distance};
-                if (far < best_distance) {
-                    best_distance = far;
-                    best = at;
-                }
-                return true;
+    // Whether there is a place between two distances, from the first on.
+    const auto consider = [&](std::int64_t from, std::int64_t last) {
+        for (int tries = 0; tries < 4; ++tries) {
+            const auto distance = reach.first_distance(from);
+            if (!distance || *distance + static_cast<std::int64_t>(bytes) > last) return false;
+            const Address at = reach.from + *distance;
+            const std::size_t room = Page::bytes - at.value % Page::bytes;
+            if (room < bytes) {
+                from = *distance + static_cast<std::int64_t>(room);
+                continue;
             }
-            return false;
-        };
-        // Ahead: the first one. Behind: the last ones of the gap, from ever further back.
-        if (last > 0) consider(std::max<std::int64_t>(first, 0));
-        if (first < 0) {
-            const std::int64_t end_behind = std::min<std::int64_t>(last, 0);
-            for (std::int64_t back = static_cast<std::int64_t>(unit);; back *= 2) {
-                const std::int64_t from = std::max(end_behind - back, first);
-                if (consider(from) || from == first) break;
+            const std::int64_t far = *distance < 0 ? -std::int64_t{*distance} : std::int64_t{*distance};
+            if (far < best_distance) {
+                best_distance = far;
+                best = at;
             }
+            return true;
         }
+        return false;
+    };
+    const auto limits = [&](const AddressRange& gap) {
+        const Address begin{(gap.begin.value + unit - 1) & ~(unit - 1)}, end = rounded_down(gap.end, unit);
+        return std::pair{begin - reach.from, std::max(begin, end) - reach.from};
+    };
+    // Ahead: the first one of the nearest gap that has any. Behind: the last ones of a gap, from ever further back.
+    const AddressRange* const here = std::lower_bound(gaps_.begin(), gaps_.end(), reach.from,
+                                                      [](const AddressRange& gap, Address at) { return gap.end <= at; });
+    for (const AddressRange* gap = here; gap != gaps_.end(); ++gap) {
+        const auto [first, last] = limits(*gap);
+        if (first > reach.most || consider(std::max<std::int64_t>(first, 0), last)) break;
+    }
+    for (const AddressRange* gap = here == gaps_.end() ? here : here + 1; gap != gaps_.begin();) {
+        const auto [first, last] = limits(*--gap);
+        if (first >= 0) continue;
+        const std::int64_t end_behind = std::min<std::int64_t>(last, 0);
+        if (end_behind < reach.least) break;
+        bool found = false;
+        for (std::int64_t back = static_cast<std::int64_t>(unit); !found; back *= 2) {
+            const std::int64_t from = std::max(end_behind - back, first);
+            found = consider(from, last);
+            if (from == first) break;
+        }
+        if (found) break;
     }
     return best;
 }
@@ -265,9 +287,17 @@ Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcep
 
 Result<Address> NearMemory::take(const Reach& reach, std::size_t bytes) noexcept {
     const os::KeepErrno keep;
-    if (const auto at = take_from_pages(reach, bytes)) return *at;
-    if (auto mapped = map_page(reach, bytes); !mapped) return std::unexpected(mapped.error());
-    if (const auto at = take_from_pages(reach, bytes)) return *at;
+    // Goes on where the last one of its kind was: the pages before are full, or nearly.
+    Address& last = last_of_kind_[kind_of(reach)];
+    const std::int64_t behind_last = last - reach.from;
+    if (last && reach.least < behind_last && behind_last <= reach.most)
+        if (const auto at = take_from_pages(reach, bytes, behind_last)) return *(last = *at, at);
+    auto at = take_from_pages(reach, bytes, reach.least);
+    if (!at) {
+        if (auto mapped = map_page(reach, bytes); !mapped) return std::unexpected(mapped.error());
+        at = take_from_pages(reach, bytes, reach.least);
+    }
+    if (at) return *(last = *at, at);
     return std::unexpected(Error{.code = Errc::out_of_reach, .address = reach.from});
 }
 
@@ -277,6 +307,7 @@ void NearMemory::release(Address at, std::size_t bytes) noexcept {
 }
 
 void NearMemory::abandon() noexcept {
+    last_of_kind_.fill({});
     pages_.abandon();
     by_address_.abandon();
     gaps_.abandon();

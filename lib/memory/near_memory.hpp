@@ -13,6 +13,7 @@
 
 #include <dynfunc/result.hpp>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -65,13 +66,14 @@ private:
         bool is_for_any;   // mapped for a request with many places to choose from: only such ones get more of it
     };
 
-    std::optional<Address> take_from_pages(const Reach& reach, std::size_t bytes) noexcept;
+    std::optional<Address> take_from_pages(const Reach& reach, std::size_t bytes, std::int64_t from) noexcept;
     Result<void> map_page(const Reach& reach, std::size_t bytes) noexcept;
     Address find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept;
     bool read_gaps() noexcept;
     bool add(Address begin, std::size_t bytes, bool is_for_any) noexcept;
     std::size_t pages_up_to(Address at) const noexcept;  // how many do not begin behind `at`
 
+    std::array<Address, 16> last_of_kind_{};  // where the last request of a kind was served
     Scratch<Page> pages_;
     Scratch<PageAt> by_address_;  // ascending
     Scratch<AddressRange> gaps_;  // ascending; what was free when it was last looked at, and is not ours

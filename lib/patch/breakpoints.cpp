@@ -45,7 +45,12 @@ struct Table {
 };
 
 constinit std::atomic<Table*> table{nullptr};
-constinit struct sigaction former {};
+
+// What we took the signal from, the latest last: a program may take it after us, hand on to us, and be taken from again.
+constexpr std::size_t most_formers = 4;
+constinit struct sigaction formers[most_formers] = {};
+constinit std::atomic<std::size_t> former_count{0};
+[[gnu::tls_model("initial-exec")]] constinit thread_local std::size_t handing_on = 0;
 
 Table* make_table(std::size_t size) noexcept {
     void* memory =

@@ -126,7 +126,20 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
     }
     auto code = ModuleCode::of(at.as<const void*>());
     if (!code) return std::unexpected(code.error());
-    modules_.push_back({range, identity, std::move(*code)});
+    std::vector<AddressRange> patched;
+    std::size_t places = 0;
+    // The memory is taken without the lock.
+    const auto for_each_place = [range](auto&& visit) {
+        const Registry::Hold hold(Registry::instance());
+        Registry::instance().for_each_place_in(range, visit);
+    };
+    for_each_place([&](AddressRange) { ++places; });
+    patched.reserve(places);
+    for_each_place([&](AddressRange place) {
+        if (place.size() != 0 && patched.size() < patched.capacity()) patched.push_back(place);
+    });
+    std::ranges::sort(patched, {}, &AddressRange::begin);
+    modules_.push_back({range, identity, std::move(*code), std::move(patched)});
     return &modules_.back().code;
 }
 
@@ -247,14 +260,23 @@ Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& opti
     return place;
 }
 
+// By the library itself, for its functions, keys and tracepoints.
+bool Probes::is_patched(AddressRange range) const noexcept {
+    const auto module =
+        std::ranges::find_if(modules_, [range](const Module& each) { return each.range.contains(range.begin); });
+    if (module == modules_.end()) return false;
+    const auto behind = std::ranges::lower_bound(module->patched, range.end, {}, &AddressRange::begin);
+    return behind != module->patched.begin() && range.begin < behind[-1].end;
+}
+
 // The stub, where it reaches what the instructions refer to.
 Result<void> Probes::make_stub(Place& place) {
     constexpr std::int32_t near = 1 << 30;
     const Address at = place.hit.at;
-    if (is_claimed(place)) return refuse(Errc::patched_place, at);
+    if (is_claimed(place) || is_patched(place.footprint())) return refuse(Errc::patched_place, at);
     {
         const Registry::Hold hold(Registry::instance());
-        if (Registry::instance().has_place_in(place.footprint())) return refuse(Errc::patched_place, at);
+        if (Registry::instance().has_call_site_in(place.footprint())) return refuse(Errc::patched_place, at);
     }
     const auto stub = memory_.take({.from = at, .least = -near, .most = near}, arch::most_stub_bytes);
     if (!stub) return std::unexpected(stub.error());
@@ -425,7 +447,8 @@ Result<std::uint32_t> Probes::take_counter() {
         return counter;
     }
     if (counters_ == most_counters) return refuse(Errc::out_of_memory, {});
-    free_counters_.reserve(counters_ + 1);  // to be given back without memory
+    // To be given back without memory.
+    if (free_counters_.capacity() <= counters_) free_counters_.reserve(2 * (counters_ + std::size_t{1}));
     return counters_++;
 }
 

@@ -76,6 +76,7 @@ private:
         AddressRange range;
         Identity identity;
         ModuleCode code;
+        std::vector<AddressRange> patched;  // by the library itself; ascending
     };
     class Hold;
 
@@ -86,6 +87,7 @@ private:
     template <class Visit>
     void for_each_claimed(AddressRange range, Visit&& visit) const;
     bool is_claimed(const Place& place) const noexcept;
+    bool is_patched(AddressRange range) const noexcept;
     void forget_unloaded(AddressRange module);
     Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
     Result<void> try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site);
