@@ -38,7 +38,7 @@ constexpr std::uint64_t combine(std::size_t me, std::uint64_t x, std::uint64_t i
 }
 
 template <std::size_t me>
-[[gnu::noinline, gnu::noclone]] std::uint64_t node(unsigned depth, std::uint64_t x) {
+[[gnu::noinline]] std::uint64_t node(unsigned depth, std::uint64_t x) {
     if (depth == 0) return x + me;
     // Some keep more than others over the call, so that they begin in different ways.
     std::uint64_t more = 0;
