@@ -74,7 +74,7 @@ protected:
     }
 };
 
-[[gnu::noipa]] double many_kinds(int n, double x) {
+[[gnu::noinline]] double many_kinds(int n, double x) {
     double sum = 0;
     for (int i = 0; i < n; ++i) {
         switch (i % 7) {
@@ -108,6 +108,9 @@ protected:
     return sum;
 }
 
+// The compiler must not see what is called with what.
+double (*volatile call_many_kinds)(int, double) = &many_kinds;
+
 // One probe after the other at every instruction; then the function runs, with what it should give.
 template <class Run, class Expected>
 void probe_every_instruction(Address function, Run&& run, const Expected& expected, AllowBreakpoint breakpoint) {
@@ -139,14 +142,14 @@ TEST_F(ProbeTest, EveryInstructionOfAFunction) {
             return results;
         };
         probe_every_instruction(Address::of(&walk_all), walk, walk(), breakpoint);
-        const auto kinds = [] { return many_kinds(50, 1.75); };
+        const auto kinds = [] { return call_many_kinds(50, 1.75); };
         probe_every_instruction(Address::of(&many_kinds), kinds, kinds(), breakpoint);
     }
 }
 
 // All at once: every instruction has its own probe.
 TEST_F(ProbeTest, AllInstructionsAtOnce) {
-    const double expected = many_kinds(50, 1.75);
+    const double expected = call_many_kinds(50, 1.75);
     std::vector<ProbeRequest> requests;
     Count count;
     // Where a jump displaces its neighbours too, these are the first's, and cannot have their own: breakpoints can.
@@ -154,10 +157,10 @@ TEST_F(ProbeTest, AllInstructionsAtOnce) {
         requests.push_back({at, {.on_hit = &count_hit, .data = &count, .breakpoint = AllowBreakpoint::always}});
     auto probes = Probe::attach(requests);
     ASSERT_TRUE(probes) << probes.error().message();
-    EXPECT_EQ(many_kinds(50, 1.75), expected);
+    EXPECT_EQ(call_many_kinds(50, 1.75), expected);
     EXPECT_GT(count.hits, 500);
     Probe::detach(*probes);
-    EXPECT_EQ(many_kinds(50, 1.75), expected);
+    EXPECT_EQ(call_many_kinds(50, 1.75), expected);
 }
 
 TEST_F(ProbeTest, NeighboursThatAJumpDisplacesAreRefused) {
@@ -389,15 +392,17 @@ struct Cleanup {
 };
 int cleanups = 0;
 
-[[gnu::noipa]] int throws(int x) {
+[[gnu::noinline]] int throws(int x) {
     const Cleanup cleanup{&cleanups};
     if (x > 5) throw std::runtime_error("more than five");
     return x;
 }
-[[gnu::noipa]] int passes(int x) {
+int (*volatile call_throws)(int) = &throws;
+[[gnu::noinline]] int passes(int x) {
     const Cleanup cleanup{&cleanups};
-    return throws(x) + 1;
+    return call_throws(x) + 1;
 }
+int (*volatile call_passes)(int) = &passes;
 
 TEST_F(ProbeTest, ExceptionsPass) {
     Count count;
@@ -407,7 +412,7 @@ TEST_F(ProbeTest, ExceptionsPass) {
     const auto instructions = instructions_of(Address::of(&passes));
     auto probes = Probe::attach(requests);
     ASSERT_TRUE(probes) << probes.error().message();
-    call_target = [](int x) { return passes(x); };
+    call_target = [](int x) { return call_passes(x); };
     cleanups = 0;
     for (int i = 0; i < 10; ++i) {
         EXPECT_EQ(calls_early(3), 4);
@@ -422,8 +427,8 @@ TEST_F(ProbeTest, ExceptionsPass) {
             EXPECT_EQ(probe.error().code, Errc::patched_place) << probe.error().message();
             continue;
         }
-        EXPECT_EQ(passes(3), 4);
-        EXPECT_THROW(passes(8), std::runtime_error);
+        EXPECT_EQ(call_passes(3), 4);
+        EXPECT_THROW(call_passes(8), std::runtime_error);
     }
 }
 
