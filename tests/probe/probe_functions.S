@@ -78,10 +78,10 @@
     end calls_early
 
     // Its second instruction is the head of a loop: nothing but the first can be replaced. Its bytes are a part of the jump's
-    // distance then: 05 34 40 lead 1 GiB ahead, where nothing is.
+    // distance then: 05 34 a0 lead 1.5 GiB back, where nothing is (ahead lies the heap).
     function loops_at_once
     xor %eax,%eax
-1:  add $0x4034,%eax
+1:  add $0xa034,%eax
     dec %edi
     jnz 1b
     ret
