@@ -30,19 +30,9 @@
 #include <dynfunc/address.hpp>
 #include <dynfunc/detail/export.hpp>
 #include <dynfunc/result.hpp>
+#include <dynfunc/site_class.hpp>
 
 namespace dynfunc {
-
-// How a probe gets control at a function's entry, best first.
-enum class SiteClass : std::uint8_t {
-    whole,       // a: a jump in the place of the first instruction, which is as long
-    guarded,     // b: a jump over several instructions; who comes back between them meets a breakpoint
-    punned,      // c: a jump over one shorter instruction, whose distance ends in the bytes that follow
-    breakpoint,  // d: only a breakpoint, which costs a signal for each hit
-    refused,     // not even that: the first instruction cannot be read, or run nowhere else
-};
-inline constexpr std::size_t site_classes = 5;
-DYNFUNC_EXPORT const char* to_string(SiteClass) noexcept;
 
 struct FunctionVerdict {
     Address begin;     // of a file: as linked

@@ -40,6 +40,7 @@
 
 #include <dynfunc/registers.hpp>
 #include <dynfunc/result.hpp>
+#include <dynfunc/site_class.hpp>
 
 namespace dynfunc {
 
@@ -102,13 +103,10 @@ struct ProbeRequest {
     ProbeOptions options;
 };
 
-enum class ProbeClass : std::uint8_t { whole, guarded, punned, breakpoint };
-DYNFUNC_EXPORT const char* to_string(ProbeClass site_class) noexcept;
-
 // A copy, taken at one moment.
 struct ProbeInfo {
     Address at;
-    ProbeClass site_class;
+    SiteClass site_class;
     std::string reason;             // why no better class; empty: it is `whole`
     Address stub;                   // what the jump leads to in the end
     std::vector<std::byte> before;  // the bytes that were replaced

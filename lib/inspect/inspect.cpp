@@ -15,6 +15,7 @@
 #include "find_call_sites.hpp"
 #include "function_symbols.hpp"
 #include "module_code.hpp"
+#include "site_forms.hpp"
 
 namespace dynfunc {
 namespace {
@@ -45,11 +46,8 @@ Judgement judge_first_instruction(std::span<const std::byte> code, Address at, c
 }
 
 Judgement judge(const arch::JumpSite& site) noexcept {
-    constexpr std::pair<arch::JumpForm, SiteClass> jumps[] = {{arch::JumpForm::whole, SiteClass::whole},
-                                                              {arch::JumpForm::guarded, SiteClass::guarded},
-                                                              {arch::JumpForm::punned, SiteClass::punned}};
     std::optional<Error> why;
-    for (const auto& [form, site_class] : jumps) {
+    for (const auto& [form, site_class] : site_forms) {
         const auto plan = arch::plan_jump(form, site);
         if (plan) return {site_class, why};
         why = plan.error();
@@ -175,22 +173,6 @@ int look_at(dl_phdr_info* object, std::size_t, void* context) {
 }
 
 }  // namespace
-
-const char* to_string(SiteClass site) noexcept {
-    switch (site) {
-        case SiteClass::whole:
-            return "whole";
-        case SiteClass::guarded:
-            return "guarded";
-        case SiteClass::punned:
-            return "punned";
-        case SiteClass::breakpoint:
-            return "breakpoint";
-        case SiteClass::refused:
-            return "refused";
-    }
-    return "unknown";
-}
 
 Result<Inspection> inspect(Address inside) {
     dl_find_object object;

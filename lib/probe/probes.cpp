@@ -47,23 +47,7 @@ bool begins_instruction(Address at, Address function, std::span<const std::byte>
     return function + static_cast<std::ptrdiff_t>(offset) == at;
 }
 
-constexpr arch::JumpForm forms[] = {arch::JumpForm::whole, arch::JumpForm::guarded, arch::JumpForm::punned};
-
 }  // namespace
-
-const char* to_string(ProbeClass site_class) noexcept {
-    switch (site_class) {
-        case ProbeClass::whole:
-            return "whole";
-        case ProbeClass::guarded:
-            return "guarded";
-        case ProbeClass::punned:
-            return "punned";
-        case ProbeClass::breakpoint:
-            return "breakpoint";
-    }
-    return "unknown";
-}
 
 // The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be removed while it
 // was held is seen to at its end.
@@ -158,7 +142,7 @@ bool Probes::is_still_there(const Place& place) const noexcept {
 
 AddressRange Place::footprint() const noexcept {
     constexpr std::size_t jump_bytes = 5;
-    const std::size_t bytes = site_class == ProbeClass::punned ? std::max(jump_bytes, displaced.size()) : displaced.size();
+    const std::size_t bytes = site_class == SiteClass::punned ? std::max(jump_bytes, displaced.size()) : displaced.size();
     return {hit.at, hit.at + static_cast<std::ptrdiff_t>(std::max<std::size_t>(bytes, replacement.size))};
 }
 
@@ -192,7 +176,7 @@ Place* Probes::find_usable(Address at, AllowBreakpoint breakpoint) {
         if (next->second->is_armed || next->second->is_chosen) return next->second.get();
     for (auto next = begin; next != end; ++next) {
         Place& place = *next->second;
-        const bool is_breakpoint = place.site_class == ProbeClass::breakpoint;
+        const bool is_breakpoint = place.site_class == SiteClass::breakpoint;
         const bool fits = breakpoint == AllowBreakpoint::always ? is_breakpoint : !place.is_forced;
         if (fits && !is_claimed(place)) return &place;
     }
@@ -207,7 +191,7 @@ Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::ve
         place = places_.emplace(at, std::move(*planned))->second.get();
         made.push_back(place);
     }
-    if (options.breakpoint == AllowBreakpoint::never && place->site_class == ProbeClass::breakpoint)
+    if (options.breakpoint == AllowBreakpoint::never && place->site_class == SiteClass::breakpoint)
         return std::unexpected(place->why);
     return place;
 }
@@ -249,7 +233,7 @@ Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& opti
     place->is_function_begin = at == function.begin;
     place->is_forced = options.breakpoint == AllowBreakpoint::always;
     Result<void> done = refuse(Errc::too_short, at);
-    for (const arch::JumpForm form : forms) {
+    for (const SiteForm& form : site_forms) {
         if (place->is_forced) break;
         done = try_form(*place, form, site);
         if (done) return place;
@@ -303,13 +287,11 @@ void Probes::forget_stub(Place& place) noexcept {
     place.stub = place.entry = {};
 }
 
-Result<void> Probes::try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site) {
-    const auto plan = arch::plan_jump(form, site);
+Result<void> Probes::try_form(Place& place, const SiteForm& form, const arch::JumpSite& site) {
+    const auto plan = arch::plan_jump(form.form, site);
     if (!plan) return std::unexpected(plan.error());
     place.displaced = plan->displaced;
-    place.site_class = form == arch::JumpForm::whole     ? ProbeClass::whole
-                       : form == arch::JumpForm::guarded ? ProbeClass::guarded
-                                                         : ProbeClass::punned;
+    place.site_class = form.site_class;
     if (auto made = make_stub(place); !made) return made;
     const Address at = place.hit.at;
     if (plan->given_mask != 0) {
@@ -344,7 +326,7 @@ Result<void> Probes::try_breakpoint(Place& place, const arch::JumpSite& site) {
     const auto displaced = arch::read_displaced(site.code, site.at, 1);
     if (!displaced) return std::unexpected(displaced.error());
     place.displaced = *displaced;
-    place.site_class = ProbeClass::breakpoint;
+    place.site_class = SiteClass::breakpoint;
     if (auto made = make_stub(place); !made) return made;
     const arch::Breakpoint& trap = arch::breakpoint();
     place.replacement.at = site.at;
@@ -373,7 +355,7 @@ Result<void> Probes::arm(std::span<Place* const> places) {
     batch.reserve(places.size());
     bool traps = false;
     for (Place* place : places) {
-        traps = traps || place->site_class == ProbeClass::breakpoint || place->replacement.boundaries != 0 ||
+        traps = traps || place->site_class == SiteClass::breakpoint || place->replacement.boundaries != 0 ||
                 place->replacement.needs_breakpoints();
         batch.push_back(place->replacement);
     }
@@ -645,7 +627,7 @@ ProbeInfo Probes::info(const Consumer& consumer) {
     const Replacement& replacement = place.replacement;
     ProbeInfo info{.at = place.hit.at,
                    .site_class = place.site_class,
-                   .reason = place.site_class == ProbeClass::whole ? "" : place.why.message(),
+                   .reason = place.site_class == SiteClass::whole ? "" : place.why.message(),
                    .stub = place.stub,
                    .before = {replacement.before.begin(), replacement.before.begin() + replacement.size},
                    .is_armed = place.is_armed,

@@ -21,6 +21,7 @@
 #include "module_code.hpp"
 #include "near_memory.hpp"
 #include "registry.hpp"
+#include "site_forms.hpp"
 
 namespace dynfunc {
 
@@ -38,7 +39,7 @@ struct detail::Consumer : Retired {
 // A probed address.
 struct Place {
     HitSite hit;  // what the stub has the address of
-    ProbeClass site_class{};
+    SiteClass site_class{};
     arch::Displaced displaced;
     Replacement replacement;
     Error why{};          // why no better class, if there is one
@@ -90,7 +91,7 @@ private:
     bool is_patched(AddressRange range) const noexcept;
     void forget_unloaded(AddressRange module);
     Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
-    Result<void> try_form(Place& place, arch::JumpForm form, const arch::JumpSite& site);
+    Result<void> try_form(Place& place, const SiteForm& form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
     Result<void> make_stub(Place& place);
     void forget_stub(Place& place) noexcept;

@@ -76,7 +76,7 @@ private:
         Counts& counts = counts_[number];
         mine_ = &counts;
         {
-            const long pause = (is_instrumented || kind_.site_class == ProbeClass::breakpoint ? 500'000 : 50'000);
+            const long pause = (is_instrumented || kind_.site_class == SiteClass::breakpoint ? 500'000 : 50'000);
             const Ticking ticking(SIGALRM, pause + 1000 * static_cast<long>(number));
             for (unsigned long a = number; !stopped_; a += threads) {
                 if (is_paused_) {

@@ -167,7 +167,7 @@ TEST_F(ProbeTest, NeighboursThatAJumpDisplacesAreRefused) {
     Count count;
     const auto first = Probe::attach(&walk_all, {.on_hit = &count_hit, .data = &count});
     ASSERT_TRUE(first) << first.error().message();
-    ASSERT_EQ(first->info().site_class, ProbeClass::guarded);
+    ASSERT_EQ(first->info().site_class, SiteClass::guarded);
     const auto second = Probe::attach(Address::of(&walk_all) + 1, {.on_hit = &count_hit, .data = &count});
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, Errc::patched_place) << second.error().message();
@@ -178,12 +178,12 @@ TEST_F(ProbeTest, NeighboursThatAJumpDisplacesAreRefused) {
 TEST_F(ProbeTest, ClassesAndReasons) {
     Count count;
     const auto info = [&](Address at) { return Probe::attach(at, {.on_hit = &count_hit, .data = &count})->info(); };
-    EXPECT_EQ(info(Address::of(&calls_early)).site_class, ProbeClass::guarded);
+    EXPECT_EQ(info(Address::of(&calls_early)).site_class, SiteClass::guarded);
     const ProbeInfo loop = info(Address::of(&loops_at_once));
-    EXPECT_EQ(loop.site_class, ProbeClass::punned);
+    EXPECT_EQ(loop.site_class, SiteClass::punned);
     EXPECT_NE(loop.reason.find("a branch leads into"), std::string::npos) << loop.reason;
     const ProbeInfo ret = info(Address::of(&returns_at_once));
-    EXPECT_EQ(ret.site_class, ProbeClass::breakpoint);
+    EXPECT_EQ(ret.site_class, SiteClass::breakpoint);
     EXPECT_NE(ret.reason.find("no room"), std::string::npos) << ret.reason;
     EXPECT_EQ(ret.before, std::vector{std::byte{0xc3}});
     EXPECT_TRUE(ret.is_armed);

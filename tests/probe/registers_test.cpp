@@ -147,7 +147,7 @@ struct Case {
     const char* name;
     const void* function;
     Address probe;
-    ProbeClass expected;
+    SiteClass expected;
     AllowBreakpoint breakpoint;
 };
 
@@ -155,12 +155,12 @@ std::vector<Case> cases() {
     const auto of = [](auto* f) { return reinterpret_cast<const void*>(f); };
     const auto at = [](auto* f) { return Address::of(f); };
     constexpr auto if_needed = AllowBreakpoint::if_needed, always = AllowBreakpoint::always;
-    return {{"whole", of(&quiet_whole), at(&quiet_whole), ProbeClass::whole, if_needed},
-            {"guarded", of(&quiet_guarded), at(&quiet_guarded), ProbeClass::guarded, if_needed},
-            {"punned", of(&quiet_punned), at(quiet_middle), ProbeClass::guarded, if_needed},
-            {"inside the red zone", of(&quiet_punned), at(quiet_red_zone), ProbeClass::whole, if_needed},
-            {"trap", of(&quiet_guarded), at(&quiet_guarded), ProbeClass::breakpoint, always},
-            {"trap inside", of(&quiet_punned), at(quiet_red_zone), ProbeClass::breakpoint, always}};
+    return {{"whole", of(&quiet_whole), at(&quiet_whole), SiteClass::whole, if_needed},
+            {"guarded", of(&quiet_guarded), at(&quiet_guarded), SiteClass::guarded, if_needed},
+            {"punned", of(&quiet_punned), at(quiet_middle), SiteClass::guarded, if_needed},
+            {"inside the red zone", of(&quiet_punned), at(quiet_red_zone), SiteClass::whole, if_needed},
+            {"trap", of(&quiet_guarded), at(&quiet_guarded), SiteClass::breakpoint, always},
+            {"trap inside", of(&quiet_punned), at(quiet_red_zone), SiteClass::breakpoint, always}};
 }
 
 class RegistersTest : public testing::Test {

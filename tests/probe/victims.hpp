@@ -36,7 +36,7 @@ inline constexpr std::size_t victim_places = 4;
 
 struct VictimKind {
     const char* name;
-    ProbeClass site_class;
+    SiteClass site_class;
     std::array<Victim, victim_places> at;  // word, split, line, page
     std::array<std::uint8_t, 4> boundaries;
     std::size_t boundary_count;
@@ -44,13 +44,13 @@ struct VictimKind {
 };
 
 inline constexpr std::array<VictimKind, 7> victim_kinds{{
-    {"whole", ProbeClass::whole, {DYNFUNC_TEST_VICTIMS(whole)}, {}, 0},
-    {"guarded1", ProbeClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded1)}, {3}, 1},
-    {"guarded2", ProbeClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded2)}, {1, 4}, 2},
-    {"guarded3", ProbeClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded3)}, {1, 2, 4}, 3},
-    {"guarded4", ProbeClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded4)}, {1, 2, 3, 4}, 4},
-    {"punned", ProbeClass::punned, {DYNFUNC_TEST_VICTIMS(punned)}, {}, 0},
-    {"breakpoint", ProbeClass::breakpoint, {DYNFUNC_TEST_VICTIMS(breakpoint)}, {}, 0, AllowBreakpoint::always},
+    {"whole", SiteClass::whole, {DYNFUNC_TEST_VICTIMS(whole)}, {}, 0},
+    {"guarded1", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded1)}, {3}, 1},
+    {"guarded2", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded2)}, {1, 4}, 2},
+    {"guarded3", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded3)}, {1, 2, 4}, 3},
+    {"guarded4", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded4)}, {1, 2, 3, 4}, 4},
+    {"punned", SiteClass::punned, {DYNFUNC_TEST_VICTIMS(punned)}, {}, 0},
+    {"breakpoint", SiteClass::breakpoint, {DYNFUNC_TEST_VICTIMS(breakpoint)}, {}, 0, AllowBreakpoint::always},
 }};
 
 #undef DYNFUNC_TEST_VICTIMS
