@@ -6,6 +6,7 @@
 #include <asmjit/x86.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -19,6 +20,17 @@ DYNFUNC_HIDDEN void dynfunc_with_avx512(void (*run)(void*, dynfunc::Registers*),
 DYNFUNC_HIDDEN void dynfunc_with_avx512f(void (*run)(void*, dynfunc::Registers*), void* a, dynfunc::Registers* registers);
 DYNFUNC_HIDDEN void dynfunc_probe_leave(dynfunc::Registers* registers);
 }
+
+// Debian's libasmjit.a can be a part of a shared object but for one member, which is compiled for executables: it prints failed
+// assertions. These stand in its place, here and not in a file of their own: they must be there before the linker looks for
+// them in that archive. They are weak: where a program has that member too, the member is taken.
+namespace asmjit::inline ASMJIT_ABI_NAMESPACE {
+
+[[gnu::weak]] const char* DebugUtils::errorAsString(Error) noexcept { return "asmjit: an error"; }
+[[gnu::weak]] void DebugUtils::debugOutput(const char*) noexcept {}
+[[gnu::weak]] void DebugUtils::assertionFailed(const char*, int, const char*) noexcept { std::abort(); }
+
+}  // namespace asmjit::inline ASMJIT_ABI_NAMESPACE
 
 namespace dynfunc::arch::x86 {
 namespace {
