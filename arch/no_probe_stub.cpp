@@ -11,6 +11,7 @@ std::array<std::byte, jump_anywhere_bytes> encode_jump_anywhere(Address, Address
 std::size_t encode_frames_begin(std::span<std::byte>) noexcept { return 0; }
 std::size_t encode_frame(std::size_t, const Stub&, const Displaced&, Address, std::span<std::byte>) noexcept { return 0; }
 Address leave_stub() noexcept { return {}; }
+std::uint16_t elf_machine() noexcept { return 0; }
 WithVectors with_vectors() noexcept { return nullptr; }
 const Breakpoint& breakpoint() noexcept {
     static constexpr Breakpoint none{};

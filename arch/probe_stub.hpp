@@ -50,6 +50,9 @@ std::size_t encode_frames_begin(std::span<std::byte> room) noexcept;
 std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displaced& displaced, Address runs_at,
                          std::span<std::byte> room) noexcept;
 
+// What an object file of this machine says (EM_...).
+std::uint16_t elf_machine() noexcept;
+
 // With vector registers and the state of floating point arithmetic kept: run(a, registers), where registers->vectors shows
 // them.
 using WithVectors = void (*)(void (*run)(void*, Registers*), void* a, Registers* registers);

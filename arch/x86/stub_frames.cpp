@@ -10,6 +10,8 @@
 //
 // The caller's stack pointer is the CFA, which for an interrupted function is its own ("S": what stands there is the address of
 // the next instruction, not a return address).
+#include <elf.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -87,6 +89,8 @@ std::size_t encode_frames_begin(std::span<std::byte> room) noexcept {
     entry.put_cfa(rsp, 0);
     return entry.finish(room);
 }
+
+std::uint16_t elf_machine() noexcept { return EM_X86_64; }
 
 std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displaced& displaced, Address runs_at,
                          std::span<std::byte> room) noexcept {

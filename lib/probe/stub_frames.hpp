@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Tells the unwinder of this process about stubs, so that exceptions pass and stacks can be walked.
+// Tells the unwinder of this process, and gdb, about stubs, so that exceptions pass and stacks can be walked.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct StubFrame {
     Address runs_at;
 };
 
-// For ever. False: no memory. Blocks: on the unwinder's lock.
+// For ever. False: no memory. Threads: one at a time. Blocks: on the unwinder's lock.
 bool register_frames(std::span<const StubFrame> frames) noexcept;
 
 }  // namespace dynfunc

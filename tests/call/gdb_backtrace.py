@@ -7,9 +7,11 @@ The stack must hold, in this order, the callback, what called it (generated code
 cannot patch), the function that fired and main; and the program must go on to its end afterwards.
 Exit status: 0 it does, 1 it does not, 77 gdb cannot run a program here.
 """
+import pathlib
 import re
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
 from gdb_session import answer_to, result_of
 
 STOPPED_IN = 'unwinding_breakpoint'

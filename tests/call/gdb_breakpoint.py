@@ -7,9 +7,11 @@ The breakpoint must be hit by each of the four calls, gdb must show the caller a
 the program must see right results and end normally.
 Exit status: 0 it does, 1 it does not, 77 gdb cannot run a program here, or the site is not patched.
 """
+import pathlib
 import re
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
 from gdb_session import answer_to, result_of
 
 STEP_IN = ['stepi', 'info symbol $pc', 'continue']

@@ -26,6 +26,7 @@ extern "C" {
 int walk_all(int), walk_add(int, int), calls_early(int), loops_at_once(int);
 void returns_at_once(), has_breakpoint(), far_away();
 extern int (*call_target)(int);
+[[gnu::noinline]] void probe_test_breakpoint() { asm volatile(""); }
 }
 
 namespace probe_test {
@@ -462,6 +463,19 @@ TEST_F(ProbeTest, AWalkOfTheStackInAHandlerReachesMain) {
                 << "at +" << at - Address::of(&walk_add) << ", " << walk.count << " frames";
         }
     }
+}
+
+// gdb_probe.py looks at it.
+TEST_F(ProbeTest, ADebuggerShowsTheChain) {
+    const auto handler = [](ProbeHit&) {
+        probe_test_breakpoint();
+        return AfterHit::keep;
+    };
+    call_target = [](int x) { return walk_add(x, 1); };
+    const auto probe = Probe::attach(&walk_add, {.on_hit = handler});
+    ASSERT_TRUE(probe) << probe.error().message();
+    EXPECT_EQ(calls_early(4), 5);
+    EXPECT_EQ(probe->hits(), 1u);
 }
 
 TEST_F(ProbeTest, AChildOfAForkHasTheProbes) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A program, run by gdb: what gdb_backtrace.py and gdb_breakpoint.py have in common."""
+"""A program, run by gdb: what the tests with gdb have in common."""
 import os
 import subprocess
 import sys
