@@ -15,6 +15,7 @@
 
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/probe.hpp>
+#include <dynfunc/typed_probe.hpp>
 
 #include "benches.hpp"
 #include "int3_peer.hpp"
@@ -62,6 +63,12 @@ Arming arm_ours(const Site& site, dynfunc::Needs needs, dynfunc::AllowBreakpoint
     const char* const site_class = dynfunc::to_string(probe->info().site_class);
     return Armed{std::make_shared<const dynfunc::Probe>(*std::move(probe)), std::string("class ") + site_class};
 }
+Arming arm_typed(const Site& site) {
+    auto probe = dynfunc::probe_typed(site.function, [] [[gnu::target("general-regs-only")]] (int&) {},
+                                      {.needs = dynfunc::Needs::registers});
+    if (!probe) return std::unexpected(probe.error().message());
+    return Armed{std::make_shared<const dynfunc::TypedProbe>(*std::move(probe))};
+}
 Arming arm_registers(const Site& site) {
     return arm_ours(site, dynfunc::Needs::registers, dynfunc::AllowBreakpoint::if_needed);
 }
@@ -75,8 +82,9 @@ struct Contestant {
 
 // In the order of the tables; the first is the baseline.
 constexpr Contestant contestants[] = {
-    {unprobed, &arm_nothing},      {"int3", &arm_int3},  // takes SIGTRAP; ours take it later, and hand on
-    {"registers", &arm_registers}, {"vectors", &arm_vectors}, {"breakpoint", &arm_breakpoint}, {kernel, &arm_kernel_uprobe},
+    {unprobed, &arm_nothing},        {"int3", &arm_int3},  // takes SIGTRAP; ours take it later, and hand on
+    {"typed", &arm_typed},           {"registers", &arm_registers}, {"vectors", &arm_vectors},
+    {"breakpoint", &arm_breakpoint}, {kernel, &arm_kernel_uprobe},
 };
 
 constexpr std::size_t calls_between_questions = 64;  // to Worker::stopped()

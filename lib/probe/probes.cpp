@@ -8,6 +8,8 @@
 //     5. retired      old lists, and who is in none any more, until a grace period is over
 #include "probes.hpp"
 
+#include <dynfunc/typed_probe.hpp>
+
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -658,6 +660,12 @@ void Probe::detach_nosync() noexcept {
 void Probe::detach() noexcept {
     if (consumer_ == nullptr) return;
     detach_nosync();
+    if (!is_in_section()) synchronize();
+}
+
+void detail::detach_with(Probe& probe, Retired& owned) noexcept {
+    probe.detach_nosync();
+    retire(owned);
     if (!is_in_section()) synchronize();
 }
 

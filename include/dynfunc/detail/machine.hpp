@@ -8,16 +8,20 @@
 // position-independent code.
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
+// DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
 #if !DYNFUNC_GENERIC_SITES && defined(__x86_64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_x86.hpp>
+#define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa rbp,16\n.cfi_offset rbp,-16\n"
 #elif !DYNFUNC_GENERIC_SITES && defined(__aarch64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_arm64.hpp>
+#define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
 #define DYNFUNC_DETAIL_SYMBOL "S"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
 #else
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_generic.hpp>
+#define DYNFUNC_DETAIL_NO_VECTORS
 #if defined(__aarch64__)
 #define DYNFUNC_DETAIL_SYMBOL "S"
 #else

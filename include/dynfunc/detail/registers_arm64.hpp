@@ -26,6 +26,17 @@ struct Registers {
         x[0] = value;
         pc = x[30];
     }
+
+    // For typed_probe.hpp: how many arguments registers carry, and where in here, and on the stack, they are.
+    static constexpr unsigned integer_arguments = 8, vector_arguments = 8;
+    static constexpr std::size_t integer_at(unsigned i) noexcept { return i * sizeof(std::uint64_t); }
+    static constexpr std::size_t stack_pointer_at() noexcept { return 31 * sizeof(std::uint64_t); }
+    static constexpr std::size_t stack_arguments_at = 0;
+    // The address of a result in memory is passed in x8, beside the arguments.
+    template <class R>
+    static constexpr bool hides_result() noexcept {
+        return false;
+    }
 };
 
 }  // namespace dynfunc

@@ -21,6 +21,15 @@ struct Registers {
     std::uint64_t& instruction_pointer() noexcept { return word; }
     std::uint64_t& stack_pointer() noexcept { return word; }
     void return_now(std::uint64_t) noexcept {}
+
+    static constexpr unsigned integer_arguments = 0, vector_arguments = 0;
+    static constexpr std::size_t integer_at(unsigned) noexcept { return 0; }
+    static constexpr std::size_t stack_pointer_at() noexcept { return 0; }
+    static constexpr std::size_t stack_arguments_at = 0;
+    template <class R>
+    static constexpr bool hides_result() noexcept {
+        return false;
+    }
 };
 
 }  // namespace dynfunc

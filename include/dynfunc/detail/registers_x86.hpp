@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace dynfunc {
 
@@ -21,8 +22,8 @@ struct Registers {
 
     // The first six.
     std::uint64_t& integer(unsigned i) noexcept {
-        std::uint64_t* const in_order[] = {&rdi, &rsi, &rdx, &rcx, &r8, &r9};
-        return *in_order[i];
+        // By arithmetic alone: handlers that leave vector registers alone call it.
+        return *reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this) + integer_at(i));
     }
     // The first eight.
     template <class T = double>
@@ -36,6 +37,34 @@ struct Registers {
         rax = value;
         rip = *reinterpret_cast<const std::uint64_t*>(rsp);
         rsp += sizeof rip;
+    }
+
+    // For typed_probe.hpp: how many arguments registers carry, and where in here, and on the stack, they are.
+    static constexpr unsigned integer_arguments = 6, vector_arguments = 8;
+    static constexpr std::size_t integer_at(unsigned i) noexcept {
+        switch (i) {
+            case 0:
+                return offsetof(Registers, rdi);
+            case 1:
+                return offsetof(Registers, rsi);
+            case 2:
+                return offsetof(Registers, rdx);
+            case 3:
+                return offsetof(Registers, rcx);
+            case 4:
+                return offsetof(Registers, r8);
+            default:
+                return offsetof(Registers, r9);
+        }
+    }
+    static constexpr std::size_t stack_pointer_at() noexcept { return offsetof(Registers, rsp); }
+    static constexpr std::size_t stack_arguments_at = sizeof(std::uint64_t);  // behind the return address
+    // A result that does not fit two registers is returned in memory, whose address comes first.
+    template <class R>
+    static constexpr bool hides_result() noexcept {
+        if constexpr (std::is_class_v<R> || std::is_union_v<R>)
+            return sizeof(R) > 2 * sizeof(std::uint64_t) || !std::is_trivially_copyable_v<R>;
+        return false;
     }
 };
 static_assert(sizeof(Registers) == 160 && offsetof(Registers, rsp) == 112 && offsetof(Registers, rbp) == 144);
