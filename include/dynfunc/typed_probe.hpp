@@ -36,6 +36,8 @@ consteval bool is_in_vector_register() {
     return std::is_floating_point_v<A>;
 }
 
+using AnyWord [[gnu::may_alias]] = std::uint32_t;
+
 struct ArgumentSlot {
     enum class In : std::uint8_t { integer_register, vector_register, stack };
     In in = In::stack;
@@ -89,15 +91,25 @@ struct TypedHandler<Callable, R(A...)> {
         else                                                                                                                 \
             return *reinterpret_cast<Argument<i>*>(at);                                                                      \
     }                                                                                                                        \
+    /* Who is called may rely on it that the caller has made 32 bits of what is narrower (clang does). */                    \
+    template <std::size_t i>                                                                                                 \
+    attribute static void name##_extend(Registers& registers) noexcept {                                                     \
+        using T = std::remove_reference_t<Argument<i>>;                                                                      \
+        if constexpr (!std::is_reference_v<Argument<i>> && (std::is_integral_v<T> || std::is_enum_v<T>)&&sizeof(T) < 4) {    \
+            T& value = name##_argument<i>(registers);                                                                        \
+            *reinterpret_cast<AnyWord*>(&value) = static_cast<std::uint32_t>(value);                                         \
+        }                                                                                                                    \
+    }                                                                                                                        \
     template <std::size_t... i>                                                                                              \
     attribute static AfterHit name##_call(ProbeHit& hit, std::index_sequence<i...>) {                                        \
         Callable& callable = *static_cast<Callable*>(hit.data);                                                              \
-        if constexpr (std::is_void_v<decltype(callable(name##_argument<i>(hit.registers)...))>) {                            \
+        AfterHit after = AfterHit::keep;                                                                                     \
+        if constexpr (std::is_void_v<decltype(callable(name##_argument<i>(hit.registers)...))>)                              \
             callable(name##_argument<i>(hit.registers)...);                                                                  \
-            return AfterHit::keep;                                                                                           \
-        } else {                                                                                                             \
-            return callable(name##_argument<i>(hit.registers)...);                                                           \
-        }                                                                                                                    \
+        else                                                                                                                 \
+            after = callable(name##_argument<i>(hit.registers)...);                                                          \
+        (name##_extend<i>(hit.registers), ...);                                                                              \
+        return after;                                                                                                        \
     }                                                                                                                        \
     attribute static AfterHit name(ProbeHit& hit) { return name##_call(hit, std::index_sequence_for<A...>()); }
 

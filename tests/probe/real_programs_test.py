@@ -108,7 +108,7 @@ def control(agent):
 
 
 def main():
-    agent = sys.argv[1]
+    agent = os.path.abspath(sys.argv[1])
     if subprocess.run(['true'], env=dict(os.environ, LD_PRELOAD=agent), capture_output=True).stderr:
         print('a preloaded object cannot be loaded here (a sanitizer?)')
         return 77
