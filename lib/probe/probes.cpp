@@ -338,18 +338,21 @@ Result<void> Probes::try_breakpoint(Place& place, const arch::JumpSite& site) {
     return {};
 }
 
-// Stubs of new places, where no thread can be, and what unwinders have to know of them.
+// Stubs of new places, where no thread can be; and last, because it is for ever, what unwinders have to know of them.
 Result<void> Probes::write(std::span<Place* const> made) {
     std::vector<StubFrame> frames;
     frames.reserve(made.size());
     for (const Place* place : made) frames.push_back({&place->code, &place->displaced, place->stub});
-    if (!register_frames(frames)) return refuse(Errc::out_of_memory, {});
-    const Registry::Hold hold(Registry::instance());
-    TextPoke poke(*backend().writing);
-    for (const Unwritten& code : unwritten_)
-        if (auto done = poke.write_unseen(code.at, code.bytes); !done) return done;
+    {
+        const Registry::Hold hold(Registry::instance());
+        TextPoke poke(*backend().writing);
+        for (const Unwritten& code : unwritten_)
+            if (auto done = poke.write_unseen(code.at, code.bytes); !done) return done;
+        if (auto done = poke.sync(); !done) return done;
+    }
     unwritten_.clear();
-    return poke.sync();
+    if (!register_frames(frames)) return refuse(Errc::out_of_memory, {});
+    return {};
 }
 
 Result<void> Probes::arm(std::span<Place* const> places) {
