@@ -21,6 +21,7 @@
 #include "address_space.hpp"
 #include "child.hpp"
 #include "module_code.hpp"
+#include "surroundings.hpp"
 
 extern "C" {
 int walk_all(int), walk_add(int, int), calls_early(int), loops_at_once(int);
@@ -352,6 +353,8 @@ TEST_F(ProbeTest, HandlersAttachAndDetachAlsoThemselves) {
 
 // Probes on what the library itself calls, and everybody.
 TEST_F(ProbeTest, FunctionsThatEverybodyCalls) {
+    if (test::thread_sanitizer)
+        GTEST_SKIP() << "these are the sanitizer's own here, which call them before a thread may be watched";
     static thread_local int nested = 0;
     const auto handler = [](ProbeHit& hit) {
         EXPECT_EQ(++nested, 1);
@@ -584,7 +587,7 @@ TEST_F(ProbeTest, NothingStays) {
     }
     EXPECT_EQ(count.hits, 200);
     EXPECT_EQ(bytes_at(at, 32), before);
-    EXPECT_EQ(test::count_mappings(), mappings);
+    EXPECT_TRUE(test::thread_sanitizer || test::count_mappings() == mappings);  // which maps what it watches with
     EXPECT_EQ(test::count_descriptors(), descriptors);
 }
 
