@@ -3,7 +3,7 @@
 // instructions under the jump.
 //
 //     begin:  lower the stack pointer by the red zone and a Registers; save
-//             call hit(site, registers)
+//             call dynfunc_probe_hit(site, registers)
 //             did it change where to go on, or the stack pointer?  then leave(registers), which does not come back
 //             restore
 //     copy:   the displaced instructions (relocate.hpp), and a jump back
@@ -21,8 +21,7 @@ namespace dynfunc::arch {
 struct StubRequest {
     const Displaced* displaced;
     bool is_function_begin;  // the direction flag is clear
-    Address site;            // handed to `hit`
-    Address hit;             // bool(void* site, Registers*): whether to leave
+    Address site;            // handed to dynfunc_probe_hit (lib/probe/hit.hpp)
 };
 
 struct Stub {
@@ -64,7 +63,7 @@ inline std::uint64_t stack_at_stub(const Registers* registers) noexcept {
     return reinterpret_cast<std::uintptr_t>(registers + 1) + red_zone;
 }
 
-// Where a stub goes when `hit` says so.
+// Where a stub goes when dynfunc_probe_hit says so.
 Address leave_stub() noexcept;
 
 // The instruction that traps; bytes of it, and what a trap handler is told: where it stood.

@@ -19,6 +19,7 @@ DYNFUNC_HIDDEN void dynfunc_with_avx(void (*run)(void*, dynfunc::Registers*), vo
 DYNFUNC_HIDDEN void dynfunc_with_avx512(void (*run)(void*, dynfunc::Registers*), void* a, dynfunc::Registers* registers);
 DYNFUNC_HIDDEN void dynfunc_with_avx512f(void (*run)(void*, dynfunc::Registers*), void* a, dynfunc::Registers* registers);
 DYNFUNC_HIDDEN void dynfunc_probe_leave(dynfunc::Registers* registers);
+DYNFUNC_HIDDEN bool dynfunc_probe_hit(void* site, dynfunc::Registers* registers);
 }
 
 // Debian's libasmjit.a can be a part of a shared object but for one member, which is compiled for executables: it prints failed
@@ -68,7 +69,7 @@ public:
         a_.lea(rbp, slot(offsetof(Registers, rbp)));
         stub.frame[1] = here();
         a_.and_(rsp, -16);
-        call(request_.hit);
+        call(Address::of(&dynfunc_probe_hit));
         a_.lea(rsp, ptr(rbp, -static_cast<std::int32_t>(offsetof(Registers, rbp))));
         stub.frame[2] = here();
         a_.test(al, al);

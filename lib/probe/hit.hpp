@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What a stub calls, and what it reads: the part of a probed place that a hit needs.
+// What a stub calls, and what that reads: the part of a probed place that a hit needs.
 //
-// dynfunc_probe_hit is assembly (arch/x86/probe_thunks.S), because it must touch no vector register and no compiler promises
-// that of what it compiles together with the standard library's headers. No lock, no atomic read-modify-write but for missed
-// hits, no memory. Its slow parts are below, called with vector registers kept.
+// bool dynfunc_probe_hit(HitSite*, Registers*) hands a hit to whoever listens, and says whether the thread is to go on
+// elsewhere, or with another stack. It is assembly (arch/x86/probe_thunks.S), because it must touch no vector register and no
+// compiler promises that of what it compiles together with the standard library's headers. No lock, no atomic read-modify-write
+// but for missed hits, no memory. Its slow parts are below, called with vector registers kept.
 #pragma once
 
 #include <dynfunc/grace_period.hpp>
@@ -54,9 +55,6 @@ struct HitSite {
 };
 
 extern "C" {
-
-// Hands a hit to whoever listens. Whether the thread is to go on elsewhere, or with another stack.
-[[gnu::visibility("hidden")]] bool dynfunc_probe_hit(HitSite* site, Registers* registers) noexcept;
 
 // Of this thread. Initial-exec: no call to the dynamic linker's lazy allocator on a hit.
 [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local HitCounts* dynfunc_hit_counts;

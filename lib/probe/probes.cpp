@@ -267,10 +267,8 @@ Result<void> Probes::make_stub(Place& place) {
     const auto stub = memory_.take({.from = at, .least = -near, .most = near}, arch::most_stub_bytes);
     if (!stub) return std::unexpected(stub.error());
     std::array<std::byte, arch::most_stub_bytes> bytes;
-    const arch::StubRequest request{.displaced = &place.displaced,
-                                    .is_function_begin = place.is_function_begin,
-                                    .site = Address::of(&place.hit),
-                                    .hit = Address::of(&dynfunc_probe_hit)};
+    const arch::StubRequest request{
+        .displaced = &place.displaced, .is_function_begin = place.is_function_begin, .site = Address::of(&place.hit)};
     const auto code = arch::encode_stub(request, *stub, bytes);
     if (!code) {
         memory_.release(*stub, arch::most_stub_bytes);
