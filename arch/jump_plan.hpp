@@ -43,8 +43,9 @@ namespace DYNFUNC_ARCH {
 // not_an_instruction, not_movable.
 Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept;
 
-// Calls found(context, target) for every direct branch, calls too, among the instructions of `code`, from its first byte on; and
-// found(context, Address{}) for every indirect jump, which may lead anywhere in its function. What follows an unknown instruction is none. Throws: what found() throws.
+// Calls found(context, target) for every direct branch, calls too, among the instructions of `code`, from its first byte on;
+// and found(context, Address{}) for every indirect jump, which may lead anywhere in its function. What follows an unknown
+// instruction is none. Throws: what found() throws.
 void find_branch_targets(AddressRange code, void* context, void (*found)(void* context, Address target));
 
 // How many bytes at the beginning of `code` do nothing but fill up: whole instructions nop and int3.

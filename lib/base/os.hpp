@@ -34,7 +34,8 @@ int sync_sequences(unsigned cpu) noexcept;
 
 std::size_t page_size() noexcept;
 
-// Reads memory that may be unmapped at this moment. False: it is.  (Where the kernel refuses to tell, it is read as any memory.)
+// Reads memory that may be unmapped at this moment. False: it is.  (Where the kernel refuses to tell, it is read as any
+// memory.)
 bool read_memory(const void* from, void* to, std::size_t size) noexcept;
 
 }  // namespace dynfunc::os

@@ -29,8 +29,8 @@ public:
     std::size_t functions() const noexcept { return count_; }
     AddressRange function(std::size_t i) const noexcept;
 
-    // Calls found(context, address) for each place of function(i) at which an exception is caught or cleaned up, as its language
-    // says in the format of the C++ ABI for Itanium ("Exception Handling Tables"), which C, C++, Rust and others have.
+    // Calls found(context, address) for each place of function(i) at which an exception is caught or cleaned up, as its
+    // language says in the format of the C++ ABI for Itanium ("Exception Handling Tables"), which C, C++, Rust and others have.
     // Throws: what found() throws.
     void find_landing_pads(std::size_t i, void* context, void (*found)(void* context, Address pad)) const;
 
