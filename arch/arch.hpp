@@ -134,6 +134,15 @@ ProbeCode probe_code() noexcept;
 Address trapped_at(const void* context) noexcept;
 void go_on_at(void* context, Address at) noexcept;
 
+// Does to the thread what the site's instruction `code` (site_bytes + 1 or more, read as if it stood at `at`) would do: a
+// direct jump, call or conditional jump, a return, a nop, a jump through a pointer. False: it is none of them, or
+// steps_over_sites() is false.  Threads: signal handlers.
+bool step_over_site(void* context, std::span<const std::byte> code, Address at) noexcept;
+bool steps_over_sites() noexcept;
+
+// Where the direct branch begins whose distance is at `field`.
+Address reference_begin(Address field) noexcept;
+
 }  // namespace DYNFUNC_ARCH
 
 using namespace DYNFUNC_ARCH;

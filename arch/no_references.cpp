@@ -7,6 +7,7 @@ namespace dynfunc::arch::DYNFUNC_ARCH {
 Address find_reference(AddressRange, Address, AddressRange) noexcept { return {}; }
 
 Address reference_target(Address) noexcept { return {}; }
+Address reference_begin(Address field) noexcept { return field; }
 
 Result<std::uint32_t> encode_reference(Address field, Address) noexcept {
     return std::unexpected(Error{.code = Errc::text_not_writable, .address = field});

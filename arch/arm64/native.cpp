@@ -39,4 +39,8 @@ Address trapped_at(const void* context) noexcept {
 
 void go_on_at(void* context, Address at) noexcept { static_cast<ucontext_t*>(context)->uc_mcontext.pc = at.value; }
 
+// Not needed: the manual lets the instructions of sites be replaced by one another while they run (Arm ARM, B2.2.5).
+bool step_over_site(void*, std::span<const std::byte>, Address) noexcept { return false; }
+bool steps_over_sites() noexcept { return false; }
+
 }  // namespace dynfunc::arch::arm64

@@ -12,4 +12,7 @@ ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .
 Address trapped_at(const void*) noexcept { return {}; }
 void go_on_at(void*, Address) noexcept {}
 
+bool step_over_site(void*, std::span<const std::byte>, Address) noexcept { return false; }
+bool steps_over_sites() noexcept { return false; }
+
 }  // namespace dynfunc::arch::generic

@@ -71,6 +71,11 @@ Address find_reference(AddressRange text, Address from, AddressRange window) noe
     return {};
 }
 
+// The byte before it is e8 or e9, or 8x, which has 0f before it.
+Address reference_begin(Address field) noexcept {
+    return field - (std::to_integer<unsigned>(*(field - 1).as<const std::byte*>()) >> 4 == 0x8 ? 2 : 1);
+}
+
 Address reference_target(Address field) noexcept { return field + field_bytes + static_cast<std::int32_t>(load(field)); }
 
 Result<std::uint32_t> encode_reference(Address field, Address target) noexcept {

@@ -8,6 +8,7 @@
 // The environment may ask for less, to compare or to rule a cause out; the text says so:
 //     DYNFUNC_BACKEND=slot|pointer                        a lesser form
 //     DYNFUNC_TEXT_WRITER=process_memory|memory_file      this way of writing text, or none
+//     DYNFUNC_STRICT=1                                    updates in steps (strict_updates.hpp)
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "update.hpp"
 
+#include <dynfunc/strict_updates.hpp>
+
 #include <cstring>
 
 #include "arch.hpp"
@@ -34,12 +36,13 @@ void Update::abandon() noexcept {
     branches_.abandon();
     sites_.abandon();
     for (auto* pokes : {&trampoline_pokes_, &site_pokes_, &branch_pokes_}) pokes->abandon();
+    strict_.abandon();
 }
 
 bool Update::reserve(std::size_t places) noexcept {
     return changes_.reserve(changes_of_one_key) && trampolines_.reserve(places) && branches_.reserve(places) &&
            sites_.reserve(places) && trampoline_pokes_.reserve(places) && site_pokes_.reserve(places) &&
-           branch_pokes_.reserve(places);
+           branch_pokes_.reserve(places) && (!arch::steps_over_sites() || strict_.reserve(places));
 }
 
 namespace {
@@ -144,6 +147,13 @@ void Update::exchange() noexcept {
     }
 }
 
+Result<void> Update::write(Between between) noexcept {
+    // Code that is being loaded is run by nobody.
+    if (updates_are_strict() && between == Between::line)
+        return strict_.commit({trampoline_pokes_, site_pokes_, branch_pokes_});
+    return TextPoke(*backend().writing).commit({trampoline_pokes_, site_pokes_, branch_pokes_}, between);
+}
+
 Result<void> Update::apply(Between between) noexcept {
     for (const auto* pokes : {&trampoline_pokes_, &site_pokes_, &branch_pokes_})
         if (auto intact = TextPoke::verify(*pokes); !intact) return intact;
@@ -151,8 +161,7 @@ Result<void> Update::apply(Between between) noexcept {
     if (trampoline_pokes_.empty() && site_pokes_.empty() && branch_pokes_.empty()) {
         // (G) who comes after the update returned loads the new value: the store is out of this core's buffer.
         __sync_synchronize();
-    } else if (auto written = TextPoke(*backend().writing).commit({trampoline_pokes_, site_pokes_, branch_pokes_}, between);
-               !written) {
+    } else if (auto written = write(between); !written) {
         exchange();
         return written;
     }

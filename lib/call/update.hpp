@@ -14,6 +14,7 @@
 
 #include "call_sites.hpp"
 #include "scratch.hpp"
+#include "strict_poke.hpp"
 #include "text_poke.hpp"
 
 namespace dynfunc {
@@ -82,7 +83,10 @@ private:
     Scratch<Shown> trampolines_;
     Scratch<ShownBranch> branches_;
     Scratch<ShownSite> sites_;
+    Result<void> write(Between between) noexcept;
+
     Scratch<Poke> trampoline_pokes_, site_pokes_, branch_pokes_;
+    StrictPoke strict_;
     bool lead_sites_ = false;
 };
 

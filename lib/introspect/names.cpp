@@ -2,6 +2,7 @@
 // What the values of snapshots are called, and the form of this process in one line.
 #include <dynfunc/call_sites.hpp>
 #include <dynfunc/introspect.hpp>
+#include <dynfunc/strict_updates.hpp>
 
 #include <cstdio>
 #include <system_error>
@@ -70,6 +71,7 @@ std::string Capabilities::text() const {
                                              : "the key's pointer";
     if (writer == TextWriter::process_memory) text += "/proc/self/mem";
     if (writer == TextWriter::memory_file) text += "a memory file";
+    if (updates_are_strict()) text += ", in strict updates";
     const char* separator = ": ";
     for (const Refusal& refusal : refusals) {
         text += separator;

@@ -95,7 +95,11 @@ private:
     }
     Backend result(Form form, TextWriting* writing) const noexcept {
         const TextWriter kind = writing != nullptr ? writing->kind() : TextWriter::none;
-        Backend found{{form, kind, std::span(refusals_).first(count_)}, writing, CallSites::on_change, nullptr};
+        Backend found{{form, kind, std::span(refusals_).first(count_)},
+                      writing,
+                      is(environment("DYNFUNC_STRICT"), "1"),
+                      CallSites::on_change,
+                      nullptr};
         decide_on_call_sites(found);
         return found;
     }

@@ -12,6 +12,7 @@ namespace dynfunc {
 struct Backend {
     Capabilities capabilities;
     TextWriting* writing;       // null unless capabilities.form is patched
+    bool strict;                // from the start
     CallSites call_sites;       // at the start
     const char* no_call_sites;  // why none is patched; null if they are
 };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <new>
 
 #include "arch.hpp"
@@ -18,9 +19,12 @@
 namespace dynfunc {
 namespace {
 
+// Where to go on is one word: an address, or the bytes of an instruction and a last byte that no address has.
+constexpr std::uint64_t is_code = std::uint64_t{0xff} << 56;
+
 struct Place {
     std::atomic<std::uintptr_t> at;  // 0: free; entered last
-    std::atomic<std::uintptr_t> resume;
+    std::atomic<std::uint64_t> resume;
 };
 
 struct Table {
@@ -36,8 +40,8 @@ struct Table {
             if (there == at || there == 0) return places()[i];
         }
     }
-    void put(Place& place, std::uintptr_t at, std::uintptr_t resume) noexcept {
-        place.resume.store(resume, std::memory_order_relaxed);
+    void put(Place& place, std::uintptr_t at, std::uint64_t resume) noexcept {
+        place.resume.store(resume, std::memory_order_release);
         if (place.at.load(std::memory_order_relaxed) == at) return;
         place.at.store(at, std::memory_order_release);
         ++used;
@@ -95,14 +99,12 @@ void hand_on(int signal, siginfo_t* info, void* context) noexcept {
 
 [[gnu::section("dynfunc_hot")]] void on_trap(int signal, siginfo_t* info, void* context) noexcept {
     if (is_breakpoint(*info))
-        if (const Address resume = Breakpoints::find(arch::trapped_at(context))) return arch::go_on_at(context, resume);
+        if (Breakpoints::go_on(context)) return;
     const os::KeepErrno keep;
     hand_on(signal, info, context);
 }
 
-}  // namespace
-
-Result<void> Breakpoints::enter(Address at, Address resume) noexcept {
+Result<void> put(Address at, std::uint64_t resume) noexcept {
     Table* now = table.load(std::memory_order_relaxed);
     constexpr std::size_t smallest = 255;  // with its header 4 KiB
     if (now == nullptr || 2 * now->used >= now->size) {
@@ -113,16 +115,31 @@ Result<void> Breakpoints::enter(Address at, Address resume) noexcept {
         table.store(larger, std::memory_order_release);
         now = larger;
     }
-    now->put(now->place_of(at.value), at.value, resume.value);
+    now->put(now->place_of(at.value), at.value, resume);
     return {};
 }
 
-[[gnu::section("dynfunc_hot")]] Address Breakpoints::find(Address at) noexcept {
+}  // namespace
+
+Result<void> Breakpoints::enter(Address at, Address resume) noexcept { return put(at, resume.value); }
+
+Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
+    std::uint64_t word = is_code;
+    std::memcpy(&word, instead.data(), instead.size());
+    return put(at, word);
+}
+
+[[gnu::section("dynfunc_hot")]] bool Breakpoints::go_on(void* context) noexcept {
     Table* const now = table.load(std::memory_order_acquire);
-    if (now == nullptr) return {};
+    const Address at = arch::trapped_at(context);
+    if (now == nullptr) return false;
     const Place& place = now->place_of(at.value);
-    return place.at.load(std::memory_order_relaxed) == at.value ? Address{place.resume.load(std::memory_order_relaxed)}
-                                                                : Address{};
+    if (place.at.load(std::memory_order_relaxed) != at.value) return false;
+    const std::uint64_t resume = place.resume.load(std::memory_order_acquire);
+    if ((resume & is_code) == is_code)
+        return arch::step_over_site(context, {reinterpret_cast<const std::byte*>(&resume), sizeof(SiteCode)}, at);
+    arch::go_on_at(context, Address{static_cast<std::uintptr_t>(resume)});
+    return true;
 }
 
 bool Breakpoints::is_handling() noexcept {

@@ -10,6 +10,7 @@
 
 #include <dynfunc/result.hpp>
 
+#include <array>
 #include <cstddef>
 
 namespace dynfunc {
@@ -19,8 +20,12 @@ public:
     // From now on a thread that runs a breakpoint at `at` goes on at `resume`; once more for the same place changes it.
     // Threads: the text lock is held.  Errors: out_of_memory.
     static Result<void> enter(Address at, Address resume) noexcept;
-    // Null: there is none.  Threads: any, and signal handlers; takes no lock.
-    static Address find(Address at) noexcept;
+    // It goes on as if the instruction of a site, of which these are the first bytes, stood at `at`.
+    // Threads, errors: as above.
+    using SiteCode = std::array<std::byte, 7>;
+    static Result<void> enter(Address at, const SiteCode& instead) noexcept;
+    // For a thread that ran a breakpoint: false: it is none of ours.  Threads: signal handlers; takes no lock.
+    static bool go_on(void* context) noexcept;
 
     // Takes SIGTRAP, and hands on to `sigaction` of before what is not ours; nothing is done where it is ours already.
     // Threads: the text lock is held.  Errors: text_not_writable with errno.

@@ -2,7 +2,9 @@
 // The main function of every suite: after each test it asserts what must hold whatever the test did.
 #include <gtest/gtest.h>
 #include <dynfunc/capabilities.hpp>
+#include <dynfunc/strict_updates.hpp>
 
+#include <csignal>
 #include <cstdio>
 
 #include "address_space.hpp"
@@ -18,6 +20,7 @@ class Invariants : public testing::EmptyTestEventListener {
     void OnTestEnd(const testing::TestInfo&) override {
         EXPECT_EQ(dynfunc::test::writable_code(), "") << "a page is writable and executable";
         if (dynfunc::test::thread_sanitizer) return;  // it answers sigaction() itself
+        if (dynfunc::updates_are_strict()) dynfunc::test::signal_that_may_change = SIGTRAP;
         EXPECT_EQ(dynfunc::test::SignalDispositions::now().difference(dispositions_at_start), 0)
             << "a signal's disposition changed";
     }
