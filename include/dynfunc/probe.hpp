@@ -28,8 +28,13 @@
 // delivered, and counted (missed()). It must not throw: that terminates, and not leave by longjmp. It may use malloc, where the
 // probe is not inside of malloc itself.
 //
-// fork: the child has the probes of its parent. dlclose of what is probed: the probes are gone (ProbeInfo::is_gone), the rest
-// stays.
+// fork: the child has the probes of its parent, or none (set_probes_in_children()). dlclose of what is probed: the probes are
+// gone (ProbeInfo::is_gone), the rest stays.
+//
+// Class breakpoint needs SIGTRAP. While there is such a place, a handler that the program sets for it through libc is called
+// for the traps that are not ours, and the signal is left out of masks that the program sets. A thread that blocks it
+// nevertheless (a system call of its own, a mask of ppoll() and its like, the child between posix_spawn() and exec) ends the
+// process when it comes to such a place.
 #pragma once
 
 #include <array>
@@ -62,7 +67,7 @@ enum class Needs : std::uint8_t {
 
 enum class AllowBreakpoint : std::uint8_t {
     never,      // where no jump fits, the attach is refused
-    if_needed,  // class breakpoint where no jump fits
+    if_needed,  // class breakpoint where no jump fits, unless a thread of the process blocks SIGTRAP: then it is refused
     always,     // class breakpoint, also where a jump would fit
 };
 
@@ -103,6 +108,14 @@ struct ProbeRequest {
     ProbeOptions options;
 };
 
+// What a child of fork() does with its parent's probes.
+enum class InChildren : std::uint8_t {
+    keep,  // as they are, with their counts so far
+    drop,  // all are off: handlers are not called, code is as it was linked; Probes stay valid, and may be detached
+};
+// Of children to come. Threads: any.  Blocks: on attaches and detaches.
+DYNFUNC_EXPORT void set_probes_in_children(InChildren what);
+
 // A copy, taken at one moment.
 struct ProbeInfo {
     Address at;
@@ -127,8 +140,8 @@ public:
     // no_symbol; not_executable; inside_library (the code that runs at every hit); denied (functions that cannot be probed: the
     // unwinder's, what returns from signal handlers); patched_place (a jump of this library's stands there); no_unwind_table,
     // not_an_instruction, middle_of_instruction; foreign_breakpoint; not_movable; out_of_reach (no memory near enough); with
-    // AllowBreakpoint::never too_short, branch_inside, call_inside; text_not_writable, sync_failed, out_of_memory.  Throws:
-    // std::bad_alloc.
+    // AllowBreakpoint::never too_short, branch_inside, call_inside, with if_needed signal_blocked; copied_half_way;
+    // text_not_writable, sync_failed, out_of_memory.  Throws: std::bad_alloc.
     DYNFUNC_EXPORT static Result<Probe> attach(const ProbeTarget& target, const ProbeOptions& options);
     // All or none; Error::element says which one is refused. Code is synchronised once for all.
     DYNFUNC_EXPORT static Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests);

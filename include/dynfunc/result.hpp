@@ -46,6 +46,8 @@ enum class Errc : std::uint8_t {
     patched_place,          // an instruction that this library changes itself
     middle_of_instruction,  // an instruction begins before it, and ends behind
     foreign_breakpoint,     // somebody else's breakpoint stands there: a debugger's, the kernel's
+    signal_blocked,         // a thread blocks the signal of a breakpoint, and would die there
+    copied_half_way,        // this process was made by a raw clone while another thread attached or detached probes
     no_sequences,           // restartable sequences were asked for and are not to be had
     no_unwind_entry,        // a function of which the unwind table does not say where it ends
     not_loaded,             // no such executable or shared object is loaded

@@ -59,9 +59,11 @@ void RankedMutex::unlock() noexcept {
     pthread_setcancelstate(before, &before);
 }
 
-void RankedMutex::reset_in_child() noexcept {
+bool RankedMutex::reset_in_child() noexcept {
     unmark(rank_);
+    const bool was_held = pthread_mutex_trylock(&mutex_) != 0;
     mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    return was_held;
 }
 
 }  // namespace dynfunc

@@ -32,8 +32,8 @@ public:
     void lock() noexcept;
     bool try_lock() noexcept;
     void unlock() noexcept;
-    // In the only thread of a child process: whoever held the lock stayed in the parent.
-    void reset_in_child() noexcept;
+    // In the only thread of a child process: whoever held the lock stayed in the parent. Returns whether somebody did.
+    bool reset_in_child() noexcept;
 
 private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;

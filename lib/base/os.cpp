@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "os.hpp"
 
+#include <dirent.h>
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace dynfunc::os {
@@ -40,6 +43,29 @@ bool read_memory(const void* from, void* to, std::size_t size) noexcept {
     if (read >= 0 || errno == EFAULT) return false;
     std::memcpy(to, from, size);
     return true;
+}
+
+// /proc/self/task/TID/status: "SigBlk:", and the set as a number in hexadecimal digits.
+int thread_that_blocks(int signal) {
+    const KeepErrno keep;
+    DIR* const threads = opendir("/proc/self/task");
+    if (threads == nullptr) return 0;
+    int found = 0;
+    for (const dirent* thread = readdir(threads); thread != nullptr && found == 0; thread = readdir(threads)) {
+        if (thread->d_name[0] == '.') continue;
+        char path[64];
+        std::snprintf(path, sizeof path, "/proc/self/task/%.20s/status", thread->d_name);
+        FILE* const status = std::fopen(path, "re");
+        if (status == nullptr) continue;  // it has ended
+        char line[256];
+        unsigned long long blocked = 0;
+        while (std::fgets(line, sizeof line, status) != nullptr)
+            if (std::sscanf(line, "SigBlk: %llx", &blocked) == 1) break;
+        std::fclose(status);
+        if ((blocked >> (signal - 1) & 1) != 0) found = std::atoi(thread->d_name);
+    }
+    closedir(threads);
+    return found;
 }
 
 }  // namespace dynfunc::os

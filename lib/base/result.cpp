@@ -63,6 +63,11 @@ const char* cause(Errc code) noexcept {
             return "it is the middle of an instruction";
         case Errc::foreign_breakpoint:
             return "a breakpoint of somebody else (a debugger, the kernel) stands there";
+        case Errc::signal_blocked:
+            return "only a breakpoint fits there, and a thread of this process blocks SIGTRAP: it would die there "
+                   "(AllowBreakpoint::always attaches all the same)";
+        case Errc::copied_half_way:
+            return "this process was made by a raw clone while a thread of its parent attached or detached probes";
         case Errc::no_sequences:
             return "restartable sequences are not to be had in this process";
         case Errc::no_unwind_entry:

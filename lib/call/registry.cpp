@@ -56,7 +56,8 @@ Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
     if (raw_child) {  // whoever held them stayed in the parent
         registry.lock_.reset_in_child();
         Patterns::instance().reset_in_child();
-        for (ForkPart* part = registry.fork_parts_; part != nullptr; part = part->next) part->lock.reset_in_child();
+        for (ForkPart* part = registry.fork_parts_; part != nullptr; part = part->next)
+            part->was_held = part->lock.reset_in_child();
     }
     registry.lock_.lock();
     if (raw_child) registry.adopt_child(Copied::at_any_moment);
@@ -119,7 +120,8 @@ void Registry::adopt_child(Copied copied) noexcept {
     // Slots and text may differ from the keys: half an update was copied, or the parent went on writing to pages that were
     // still shared.
     if (copied == Copied::at_any_moment || backend().capabilities.writer == TextWriter::memory_file) rebuild_caches();
-    for (ForkPart* part = fork_parts_; part != nullptr; part = part->next) part->adopt(copied);
+    for (ForkPart* part = fork_parts_; part != nullptr; part = part->next)
+        part->adopt(copied == Copied::at_any_moment && part->was_held ? Copied::inside_a_change : copied);
 }
 
 void Registry::rebuild_caches() noexcept {

@@ -44,13 +44,15 @@ std::optional<std::size_t> find_duplicate(std::size_t size, FlagOf&& flag_of) no
     return duplicate;
 }
 
-enum class Copied : std::uint8_t { under_the_lock, at_any_moment };  // how a process was made: by fork(), by a raw clone
+// How a process was made: by fork(), by a raw clone while nobody held the lock in question, or while somebody did.
+enum class Copied : std::uint8_t { under_the_lock, at_any_moment, inside_a_change };
 
 // A lock of a layer above that a fork must not find half-way through something, and what its child does then.
 struct ForkPart {
     RankedMutex& lock;                      // of a rank below patterns
     void (*adopt)(Copied copied) noexcept;  // in the child, with both locks held
     ForkPart* next = nullptr;
+    bool was_held = false;  // when a raw clone made this process
 };
 
 // One per copy of the library, never destroyed.

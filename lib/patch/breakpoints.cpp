@@ -3,8 +3,10 @@
 // one stays as it is, for handlers that are in it: all together they are smaller than the newest.
 #include "breakpoints.hpp"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,8 +54,30 @@ constinit std::atomic<Table*> table{nullptr};
 
 // What we took the signal from, the latest last: a program may take it after us, hand on to us, and be taken from again.
 constexpr std::size_t most_formers = 4;
-constinit struct sigaction formers[most_formers] = {};
+struct Former {
+    struct sigaction action;
+    std::atomic<std::uintptr_t> handler;  // of it; what handlers read
+    std::atomic<bool> is_once;
+
+    void set(const struct sigaction& to) noexcept {
+        action = to;
+        is_once.store((to.sa_flags & static_cast<int>(SA_RESETHAND)) != 0, std::memory_order_relaxed);
+        handler.store(reinterpret_cast<std::uintptr_t>(to.sa_handler), std::memory_order_release);
+    }
+};
+constinit Former formers[most_formers] = {};
 constinit std::atomic<std::size_t> former_count{0};
+constinit std::atomic_flag formers_change{};  // by one thread at a time, for a moment
+
+class ChangeFormers {
+public:
+    ChangeFormers() noexcept {
+        while (formers_change.test_and_set(std::memory_order_acquire)) sched_yield();
+    }
+    ~ChangeFormers() { formers_change.clear(std::memory_order_release); }
+    ChangeFormers(const ChangeFormers&) = delete;
+};
+
 [[gnu::tls_model("initial-exec")]] constinit thread_local std::size_t handing_on = 0;
 
 Table* make_table(std::size_t size) noexcept {
@@ -66,28 +90,34 @@ Table* make_table(std::size_t size) noexcept {
     return made;
 }
 
+// Not through libc, whose functions may have our own probes.
 void end_by_default(int signal) noexcept {
-    struct sigaction by_default {};
-    sigaction(signal, &by_default, nullptr);
-    sigset_t open;
-    sigemptyset(&open);
-    sigaddset(&open, signal);
-    pthread_sigmask(SIG_UNBLOCK, &open, nullptr);
-    raise(signal);
+    constexpr std::size_t set_bytes = 8;  // of the kernel's signal sets
+    const std::uint64_t by_default[8] = {}, open = std::uint64_t{1} << (signal - 1);
+    syscall(SYS_rt_sigaction, signal, by_default, nullptr, set_bytes);
+    syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &open, nullptr, set_bytes);
+    syscall(SYS_tgkill, getpid(), gettid(), signal);
 }
 
 // As if our handler were not there. Whoever hands on to us in turn is answered by what was there before him.
 void hand_on(int signal, siginfo_t* info, void* context) noexcept {
     const std::size_t count = former_count.load(std::memory_order_acquire);
     if (handing_on >= count) return end_by_default(signal);
-    const struct sigaction& former = formers[count - 1 - handing_on];
+    Former& former = formers[count - 1 - handing_on];
     ++handing_on;
-    if ((former.sa_flags & SA_SIGINFO) != 0)
-        former.sa_sigaction(signal, info, context);
-    else if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN)
-        former.sa_handler(signal);
-    else if (former.sa_handler != SIG_IGN || info->si_code > 0)
-        end_by_default(signal);  // the kernel ends a process that ignores the signal of a breakpoint, too
+    std::uintptr_t handler = former.handler.load(std::memory_order_acquire);
+    if (former.is_once.load(std::memory_order_relaxed) &&
+        !former.handler.compare_exchange_strong(handler, reinterpret_cast<std::uintptr_t>(SIG_DFL)))
+        handler = reinterpret_cast<std::uintptr_t>(SIG_DFL);
+    if (handler == reinterpret_cast<std::uintptr_t>(SIG_IGN)) {
+        if (info->si_code > 0)
+            end_by_default(signal);  // the kernel ends a process that ignores the signal of a breakpoint, too
+    } else if (handler == reinterpret_cast<std::uintptr_t>(SIG_DFL)) {
+        end_by_default(signal);
+    } else {
+        // Also one that expects the signal's number alone: the convention lets it have more.
+        reinterpret_cast<void (*)(int, siginfo_t*, void*)>(handler)(signal, info, context);
+    }
     --handing_on;
 }
 
@@ -155,12 +185,26 @@ Result<void> Breakpoints::handle() noexcept {
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
     const auto refused = [] { return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = errno}); };
     if (sigaction(SIGTRAP, nullptr, &before) != 0) return refused();
+    const ChangeFormers change;
     const std::size_t count = std::min(former_count.load(std::memory_order_relaxed), most_formers - 1);
-    formers[count] = before;
+    formers[count].set(before);
     former_count.store(count + 1, std::memory_order_release);
     if (sigaction(SIGTRAP, &ours, nullptr) == 0) return {};
     former_count.store(count, std::memory_order_release);
     return refused();
 }
+
+void Breakpoints::set_former(const struct sigaction* next, struct sigaction* before) noexcept {
+    const ChangeFormers change;
+    Former& former = formers[former_count.load(std::memory_order_relaxed) - 1];
+    const struct sigaction now = former.action;
+    const bool is_over = former.handler.load(std::memory_order_relaxed) != reinterpret_cast<std::uintptr_t>(now.sa_handler);
+    if (next != nullptr) former.set(*next);
+    if (before == nullptr) return;
+    *before = now;
+    if (is_over) before->sa_handler = SIG_DFL;
+}
+
+void Breakpoints::reset_in_child() noexcept { formers_change.clear(std::memory_order_release); }
 
 }  // namespace dynfunc

@@ -10,6 +10,8 @@
 
 #include <dynfunc/result.hpp>
 
+#include <signal.h>
+
 #include <array>
 #include <cstddef>
 
@@ -31,6 +33,12 @@ public:
     // Threads: the text lock is held.  Errors: text_not_writable with errno.
     static Result<void> handle() noexcept;
     static bool is_handling() noexcept;
+
+    // As sigaction() of the signal, if we were not there: what the program sets is what is handed on to. Either may be null.
+    // Threads: any, but not handlers of that signal.
+    static void set_former(const struct sigaction* next, struct sigaction* before) noexcept;
+    // In the only thread of a child process.
+    static void reset_in_child() noexcept;
 };
 
 }  // namespace dynfunc

@@ -10,6 +10,7 @@
 #include "arch.hpp"
 #include "backend.hpp"
 #include "breakpoints.hpp"
+#include "probe_stub.hpp"
 
 namespace dynfunc {
 namespace {
@@ -43,6 +44,10 @@ Result<void> StrictPoke::commit(std::initializer_list<std::span<const Poke>> par
         for (const Poke& poke : part)
             if (!replacements_.push_back(replacement_of(poke)))
                 return std::unexpected(Error{.code = Errc::out_of_memory, .address = poke.at, .element = poke.element});
+    // A debugger's, or left by a raw clone in the middle of a strict update: nobody knows what stood there.
+    for (const Replacement& each : replacements_)
+        if (each.before[0] == arch::breakpoint().bytes[0] && each.size < sizeof each.before)
+            return std::unexpected(Error{.code = Errc::bytes_changed, .address = each.at, .element = each.element});
     if (auto handled = Breakpoints::handle(); !handled) return handled;
     for (const Replacement& each : replacements_)
         if (auto entered = enter(each, each.after); !entered) return entered;

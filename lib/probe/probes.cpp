@@ -25,6 +25,7 @@
 #include "reclaim.hpp"
 #include "stub_frames.hpp"
 #include "text_poke.hpp"
+#include "trap_guard.hpp"
 
 namespace dynfunc {
 
@@ -92,7 +93,38 @@ Result<void> Probes::start() noexcept {
     return {};
 }
 
-void Probes::adopt(Copied) noexcept { free_counts_of_other_threads(); }
+void Probes::adopt(Copied copied) noexcept {
+    free_counts_of_other_threads();
+    Breakpoints::reset_in_child();
+    Probes& probes = instance();
+    // Lists of consumers, and the table of breakpoints, are whole at any moment: hits go on.
+    if (copied == Copied::inside_a_change)
+        probes.is_copied_half_way_ = true;
+    else if (probes.in_children_ == InChildren::drop)
+        probes.drop_all();
+}
+
+// Asked once in an attach: threads that begin meanwhile inherit.
+bool Probes::is_trap_blocked() {
+    if (!trap_blocked_) trap_blocked_ = os::thread_that_blocks(SIGTRAP) != 0;
+    return *trap_blocked_;
+}
+
+// Of every place, in the only thread of a child process.
+void Probes::drop_all() noexcept {
+    for (const auto& [at, place] : places_) {
+        for (const Consumer* consumer : place->consumers)
+            __atomic_store_n(&const_cast<Consumer*>(consumer)->is_removed, true, __ATOMIC_RELAXED);
+        publish(*place, nullptr);
+        Place* const one = place.get();
+        if (place->is_armed) disarm_under_text_lock({&one, 1});
+    }
+}
+
+void Probes::keep_in_children(InChildren what) {
+    const Hold hold(*this);
+    in_children_ = what;
+}
 
 // Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
 Result<const ModuleCode*> Probes::module_around(Address at) {
@@ -195,6 +227,9 @@ Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::ve
     }
     if (options.breakpoint == AllowBreakpoint::never && place->site_class == SiteClass::breakpoint)
         return std::unexpected(place->why);
+    if (options.breakpoint == AllowBreakpoint::if_needed && place->site_class == SiteClass::breakpoint && !place->is_armed &&
+        is_trap_blocked())
+        return refuse(Errc::signal_blocked, at);
     return place;
 }
 
@@ -373,15 +408,22 @@ Result<void> Probes::arm(std::span<Place* const> places) {
         }
     }
     if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
-    for (Place* place : places) place->is_armed = true;
+    for (Place* place : places) {
+        place->is_armed = true;
+        if (place->site_class == SiteClass::breakpoint) has_breakpoints_.store(true, std::memory_order_relaxed);
+    }
     return {};
 }
 
 // Where the system refuses, the jumps stay, and lead to nobody.
 void Probes::disarm(std::span<Place* const> places) noexcept {
+    const Registry::Hold hold(Registry::instance());
+    disarm_under_text_lock(places);
+}
+
+void Probes::disarm_under_text_lock(std::span<Place* const> places) noexcept {
     constexpr std::size_t at_once = 64;
     std::array<Replacement, at_once> batch;
-    const Registry::Hold hold(Registry::instance());
     GuardedPoke poke(*backend().writing);
     while (!places.empty()) {
         const auto now = places.first(std::min(places.size(), at_once));
@@ -454,6 +496,7 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
     }
     static_cast<void>(backend());
     prepare_denied();
+    prepare_trap_guard();
     std::vector<Probe> attached;
     attached.reserve(requests.size());
     std::vector<Place*> made, to_arm, touched;
@@ -461,6 +504,8 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
 
     const Hold hold(*this);
     if (auto started = start(); !started) return std::unexpected(started.error());
+    if (is_copied_half_way_) return refuse(Errc::copied_half_way, {});
+    trap_blocked_.reset();
 
     // What is planned, and not finished, is forgotten; counters are given back.
     struct Undo {
@@ -563,6 +608,10 @@ void Probes::forget_unloaded(AddressRange module) {
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {
     constexpr std::size_t at_once = 64;
     const Hold hold(*this);
+    if (is_copied_half_way_) {
+        for (Consumer* consumer : consumers) __atomic_store_n(&consumer->is_removed, true, __ATOMIC_RELAXED);
+        return;
+    }
     std::array<Place*, at_once> empty;
     std::size_t count = 0;
     const auto disarm_empty = [&] { disarm(std::span(empty).first(std::exchange(count, 0))); };
@@ -614,7 +663,7 @@ void Probes::remove(Consumer& consumer) noexcept {
 // Places all of whose consumers have asked to be removed.
 void Probes::disarm_abandoned() noexcept {
     Place* next = abandoned_.exchange(nullptr, std::memory_order_seq_cst);
-    while (next != nullptr) {
+    while (next != nullptr && !is_copied_half_way_) {
         Place* place = next;
         next = place->next_abandoned;
         place->is_abandoned.store(false, std::memory_order_seq_cst);
@@ -645,12 +694,18 @@ void dynfunc_remove_after_hit(void* entry, Registers*) noexcept {
 
 Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& options) {
     const ProbeRequest request{target, options};
-    auto attached = Probes::instance().attach({&request, 1});
+    auto attached = attach({&request, 1});
     if (!attached) return std::unexpected(attached.error());
     return std::move(attached->front());
 }
 
-Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) { return Probes::instance().attach(requests); }
+Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) {
+    auto attached = Probes::instance().attach(requests);
+    if (attached && Probes::instance().has_breakpoints()) start_trap_guard();
+    return attached;
+}
+
+void set_probes_in_children(InChildren what) { Probes::instance().keep_in_children(what); }
 
 void Probe::detach_nosync() noexcept {
     if (consumer_ == nullptr) return;

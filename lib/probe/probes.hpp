@@ -11,6 +11,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -69,6 +70,9 @@ public:
     // A handler asked for it.
     void remove(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
+    void keep_in_children(InChildren what);
+    // Whether a place of class breakpoint was ever armed.
+    bool has_breakpoints() const noexcept { return has_breakpoints_.load(std::memory_order_relaxed); }
 
 private:
     struct Module {
@@ -99,17 +103,24 @@ private:
     Result<void> write(std::span<Place* const> made);
     Result<void> arm(std::span<Place* const> places);
     void disarm(std::span<Place* const> places) noexcept;
+    void disarm_under_text_lock(std::span<Place* const> places) noexcept;
     bool is_still_there(const Place& place) const noexcept;
     Result<std::uint32_t> take_counter();
     static void publish(Place& place, ConsumerList* list) noexcept;
     void disarm_abandoned() noexcept;
     static ConsumerList* make_list(std::span<detail::Consumer* const> consumers) noexcept;
     static void adopt(Copied copied) noexcept;
+    bool is_trap_blocked();
+    void drop_all() noexcept;
     static void reclaim_consumer(Retired& item) noexcept;
 
     RankedMutex lock_{LockRank::probes};
     ForkPart fork_part_{lock_, &adopt};
     bool started_ = false;
+    InChildren in_children_ = InChildren::keep;
+    bool is_copied_half_way_ = false;   // by a raw clone: what follows here is not to be relied on
+    std::optional<bool> trap_blocked_;  // what was found in this attach
+    std::atomic<bool> has_breakpoints_{false};
     std::vector<Module> modules_;
     std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most
     NearMemory memory_;

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "trap_guard.hpp"
+
+#include <dynfunc/probe.hpp>
+
+#include <dlfcn.h>
+#include <signal.h>
+
+#include <atomic>
+
+#include "breakpoints.hpp"
+
+namespace dynfunc {
+namespace {
+
+// Not what a sanitizer or a preloaded object puts in front of them.
+constinit std::atomic<Address> set_handler{}, set_mask{};
+constinit std::atomic<bool> started{false};
+
+template <class T>
+T argument(Registers& registers, unsigned i) noexcept {
+    return (T)registers.integer(i);
+}
+
+// A hit inside of a handler is not delivered: what these call is libc's function itself.
+AfterHit on_set_handler(ProbeHit& hit) {
+    Registers& registers = hit.registers;
+    const auto signal = static_cast<int>(registers.integer(0));
+    const auto* const next = argument<const struct sigaction*>(registers, 1);
+    auto* const before = argument<struct sigaction*>(registers, 2);
+    if (signal == SIGTRAP) {
+        Breakpoints::set_former(next, before);
+        registers.return_now(0);
+    } else if (next != nullptr && sigismember(&next->sa_mask, SIGTRAP) == 1) {
+        struct sigaction without = *next;
+        sigdelset(&without.sa_mask, SIGTRAP);
+        // What it refuses, it refuses the original way, with errno.
+        if (sigaction(signal, &without, before) == 0) registers.return_now(0);
+    }
+    return AfterHit::keep;
+}
+
+AfterHit on_set_mask(ProbeHit& hit) {
+    Registers& registers = hit.registers;
+    const auto how = static_cast<int>(registers.integer(0));
+    const auto* const next = argument<const sigset_t*>(registers, 1);
+    if (how == SIG_UNBLOCK || next == nullptr || sigismember(next, SIGTRAP) != 1) return AfterHit::keep;
+    sigset_t without = *next;
+    sigdelset(&without, SIGTRAP);
+    const int refused = pthread_sigmask(how, &without, argument<sigset_t*>(registers, 2));
+    registers.return_now(static_cast<std::uint64_t>(refused));
+    return AfterHit::keep;
+}
+
+}  // namespace
+
+void prepare_trap_guard() noexcept {
+    if (set_mask.load(std::memory_order_acquire)) return;
+    void* const libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    if (libc == nullptr) return;
+    set_handler.store(Address::of(dlsym(libc, "sigaction")), std::memory_order_relaxed);
+    set_mask.store(Address::of(dlsym(libc, "pthread_sigmask")), std::memory_order_release);
+    dlclose(libc);
+}
+
+void start_trap_guard() {
+    if (!set_mask.load(std::memory_order_acquire) || started.exchange(true)) return;
+    // No mask of the program's has the signal by now, or it was asked for all the same.
+    const ProbeRequest requests[] = {
+        {set_handler.load(std::memory_order_relaxed), {.on_hit = &on_set_handler, .breakpoint = AllowBreakpoint::never}},
+        {set_mask.load(std::memory_order_relaxed), {.on_hit = &on_set_mask, .breakpoint = AllowBreakpoint::never}}};
+    auto attached = Probe::attach(requests);
+    if (attached) static_cast<void>(new std::vector<Probe>(std::move(*attached)));  // for ever
+}
+
+}  // namespace dynfunc
