@@ -41,6 +41,12 @@ std::size_t kind_of(const Reach& reach) noexcept {
 
 Address rounded_down(Address at, std::size_t to) noexcept { return Address{at.value & ~(to - 1)}; }
 
+// Of a word of bits: those of [begin, end), which is not empty and lies inside of it.
+constexpr std::size_t word_bits = 64;
+std::uint64_t bits(std::size_t begin, std::size_t end) noexcept {
+    return ~std::uint64_t{0} >> (word_bits - (end - begin)) << (begin % word_bits);
+}
+
 // Lines of a file in /proc, without malloc. Calls line(text) for each.
 template <class Line>
 bool read_lines(const char* path, Line&& line) noexcept {
@@ -98,20 +104,39 @@ std::optional<std::int32_t> Reach::first_distance(std::int64_t from_here) const 
 }
 
 std::size_t NearMemory::Page::used_until(std::size_t offset, std::size_t count) const noexcept {
-    const auto is_used = [this](std::size_t i) { return (used[i / 64] >> (i % 64) & 1) != 0; };
-    std::size_t i = offset + count;
-    while (i > offset && !is_used(i - 1)) --i;
-    if (i == offset) return 0;
+    std::size_t end = offset + count;
+    for (;;) {
+        // The last one that is used in the word that ends the range.
+        const std::size_t begin = std::max(offset, (end - 1) / word_bits * word_bits);
+        if (const std::uint64_t found = used[begin / word_bits] & bits(begin, end); found != 0) {
+            end = begin / word_bits * word_bits + word_bits - static_cast<std::size_t>(std::countl_zero(found));
+            break;
+        }
+        if (begin == offset) return 0;
+        end = begin;
+    }
     // And on to where something is free again.
-    while (i < bytes && is_used(i)) i = i % 64 == 0 && used[i / 64] == ~std::uint64_t{0} ? i + 64 : i + 1;
-    return i;
+    while (end < bytes) {
+        const std::uint64_t free = ~(used[end / word_bits] >> (end % word_bits));
+        const auto run = std::min(static_cast<std::size_t>(std::countr_zero(free)), word_bits - end % word_bits);
+        if (run == 0) break;
+        end += run;
+    }
+    return end;
 }
 
 void NearMemory::Page::mark(std::size_t offset, std::size_t count, bool as_used) noexcept {
-    for (std::size_t i = offset; i < offset + count; ++i) {
-        const std::uint64_t bit = std::uint64_t{1} << (i % 64);
-        used[i / 64] = as_used ? used[i / 64] | bit : used[i / 64] & ~bit;
+    for (std::size_t end = offset + count; offset < end;) {
+        const std::size_t until = std::min(end, offset / word_bits * word_bits + word_bits);
+        std::uint64_t& word = used[offset / word_bits];
+        word = as_used ? word | bits(offset, until) : word & ~bits(offset, until);
+        offset = until;
     }
+}
+
+void NearMemory::mark(PageAt& page, std::size_t offset, std::size_t count, bool as_used) noexcept {
+    page.free_bytes = static_cast<std::uint16_t>(as_used ? page.free_bytes - count : page.free_bytes + count);
+    pages_.begin()[page.page].mark(offset, count, as_used);
 }
 
 std::size_t NearMemory::pages_up_to(Address at) const noexcept {
@@ -133,19 +158,24 @@ std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size
             from = by_address_.begin()[behind].at - reach.from;
             continue;
         }
-        const PageAt& place = by_address_.begin()[behind - 1];
-        if (!place.is_for_any && may_be_anywhere(reach)) {
-            from = place.at - reach.from + static_cast<std::ptrdiff_t>(Page::bytes);
+        PageAt& place = by_address_.begin()[behind - 1];
+        PageAt* const serves =
+            std::find_if(&place, by_address_.end(), [bytes, anywhere = may_be_anywhere(reach)](const PageAt& each) {
+                return each.free_bytes >= bytes && (each.is_for_any || !anywhere);
+            });
+        if (serves == by_address_.end()) return std::nullopt;
+        if (serves != &place) {
+            from = serves->at - reach.from;
             continue;
         }
-        Page& page = pages_.begin()[place.page];
+        const Page& page = pages_.begin()[place.page];
         const auto offset = static_cast<std::size_t>(at - place.at);
         if (offset + bytes > Page::bytes) {
             from = *distance + static_cast<std::int64_t>(Page::bytes - offset);
         } else if (const std::size_t until = page.used_until(offset, bytes); until != 0) {
             from = *distance + static_cast<std::int64_t>(until - offset);
         } else {
-            page.mark(offset, bytes, true);
+            mark(place, offset, bytes, true);
             return at;
         }
     }
@@ -239,8 +269,8 @@ bool NearMemory::add(Address begin, std::size_t bytes, bool is_for_any) noexcept
     if (!pages_.reserve(pages_.size() + count) || !by_address_.reserve(by_address_.size() + count)) return false;
     const std::size_t index = pages_up_to(begin);
     for (std::size_t i = 0; i < count; ++i) {
-        static_cast<void>(
-            by_address_.push_back({begin + static_cast<std::ptrdiff_t>(i * Page::bytes), pages_.size(), is_for_any}));
+        static_cast<void>(by_address_.push_back(
+            {.at = begin + static_cast<std::ptrdiff_t>(i * Page::bytes), .page = pages_.size(), .is_for_any = is_for_any}));
         static_cast<void>(pages_.push_back(Page{}));
     }
     std::rotate(by_address_.begin() + index, by_address_.end() - count, by_address_.end());
@@ -302,8 +332,8 @@ Result<Address> NearMemory::take(const Reach& reach, std::size_t bytes) noexcept
 }
 
 void NearMemory::release(Address at, std::size_t bytes) noexcept {
-    const PageAt& page = by_address_.begin()[pages_up_to(at) - 1];
-    pages_.begin()[page.page].mark(static_cast<std::size_t>(at - page.at), bytes, false);
+    PageAt& page = by_address_.begin()[pages_up_to(at) - 1];
+    mark(page, static_cast<std::size_t>(at - page.at), bytes, false);
 }
 
 void NearMemory::abandon() noexcept {

@@ -63,13 +63,15 @@ private:
     struct PageAt {
         Address at;
         std::size_t page;  // in pages_
-        bool is_for_any;   // mapped for a request with many places to choose from: only such ones get more of it
+        std::uint16_t free_bytes = Page::bytes;
+        bool is_for_any;  // mapped for a request with many places to choose from: only such ones get more of it
     };
 
     std::optional<Address> take_from_pages(const Reach& reach, std::size_t bytes, std::int64_t from) noexcept;
     Result<void> map_page(const Reach& reach, std::size_t bytes) noexcept;
     Address find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept;
     bool read_gaps() noexcept;
+    void mark(PageAt& page, std::size_t offset, std::size_t count, bool as_used) noexcept;
     bool add(Address begin, std::size_t bytes, bool is_for_any) noexcept;
     std::size_t pages_up_to(Address at) const noexcept;  // how many do not begin behind `at`
 
