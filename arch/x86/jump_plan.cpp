@@ -67,10 +67,16 @@ void find_branch_targets(AddressRange code, void* context, void (*found)(void*, 
 }
 
 std::size_t padding_bytes(std::span<const std::byte> code) noexcept {
+    constexpr std::byte nop{0x90}, int3{0xcc};
     std::size_t size = 0;
     while (size < code.size()) {
+        // Most are single bytes, and some functions have a page of them behind.
+        if (code[size] == nop || code[size] == int3) {
+            ++size;
+            continue;
+        }
         const auto decoded = decode(code.subspan(size), Address{});
-        if (!decoded || (decoded->mnemonic != ZYDIS_MNEMONIC_NOP && decoded->mnemonic != ZYDIS_MNEMONIC_INT3)) break;
+        if (!decoded || decoded->mnemonic != ZYDIS_MNEMONIC_NOP) break;
         size += decoded->length;
     }
     return size;
