@@ -65,14 +65,18 @@ private:
 };
 
 Result<Relocated> Copy::make() noexcept {
+    std::array<std::optional<Decoded>, Displaced::most_instructions> originals;
+    for (std::size_t i = 0; i < displaced_.count; ++i) {
+        const Address at = displaced_.at + displaced_.begins[i];
+        originals[i] = decode(displaced_.instruction(i), at);
+        if (!originals[i]) return refuse(Errc::not_an_instruction, at);
+    }
     const CodeWriter begin = code_;
     for (int pass = 0; pass < 2; ++pass) {
         code_ = begin;
         for (std::size_t i = 0; i < displaced_.count; ++i) {
-            const auto original = decode(displaced_.instruction(i), displaced_.at + displaced_.begins[i]);
-            if (!original) return refuse(Errc::not_an_instruction, displaced_.at + displaced_.begins[i]);
             relocated_.begins[i] = static_cast<std::uint16_t>(code_.size());
-            if (auto done = put(*original); !done) return std::unexpected(done.error());
+            if (auto done = put(*originals[i]); !done) return std::unexpected(done.error());
         }
         relocated_.back = static_cast<std::uint16_t>(code_.size());
         if (displaced_.goes_on) put_jump(displaced_.at + static_cast<std::ptrdiff_t>(displaced_.size()));
