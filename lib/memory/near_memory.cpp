@@ -336,6 +336,12 @@ void NearMemory::release(Address at, std::size_t bytes) noexcept {
     mark(page, static_cast<std::size_t>(at - page.at), bytes, false);
 }
 
+bool NearMemory::is_free(AddressRange range) const noexcept {
+    if (range.size() == 0) return true;
+    const PageAt& page = by_address_.begin()[pages_up_to(range.begin) - 1];
+    return pages_.begin()[page.page].used_until(static_cast<std::size_t>(range.begin - page.at), range.size()) == 0;
+}
+
 void NearMemory::abandon() noexcept {
     last_of_kind_.fill({});
     pages_.abandon();

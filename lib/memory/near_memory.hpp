@@ -38,11 +38,15 @@ public:
     constexpr NearMemory() noexcept = default;
     NearMemory(const NearMemory&) = delete;
 
+    static constexpr std::size_t page_bytes = 4096;  // whatever the system's pages are
+
     // `bytes` at an address in reach, inside one page of 4 KiB. Stays until release(): threads may be in code for as long as
     // they like, so only who knows that nobody is gives it back. Errors: out_of_reach (address = where the jump counts from):
     // nothing is free there; out_of_memory with errno.
     Result<Address> take(const Reach& reach, std::size_t bytes) noexcept;
     void release(Address at, std::size_t bytes) noexcept;
+    // Whether nobody has any of it. Inside one of its pages.
+    bool is_free(AddressRange range) const noexcept;
 
     // How many pages it has.
     std::size_t pages() const noexcept { return pages_.size(); }
@@ -51,9 +55,8 @@ public:
     void abandon() noexcept;
 
 private:
-    // Of 4 KiB, whatever the system's pages are.
     struct Page {
-        static constexpr std::size_t bytes = 4096;
+        static constexpr std::size_t bytes = page_bytes;
         std::uint64_t used[bytes / 64];  // a bit for each byte
 
         // Behind the last byte of [offset, offset + count) that is used; 0: none is.

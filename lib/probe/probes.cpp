@@ -312,12 +312,12 @@ Result<void> Probes::make_stub(Place& place) {
     memory_.release(*stub + code->size, arch::most_stub_bytes - code->size);
     place.code = *code;
     place.stub = place.entry = *stub;
-    unwritten_.push_back({*stub, {bytes.begin(), bytes.begin() + code->size}});
+    unwritten_.add(*stub, std::span(bytes).first(code->size));
     return {};
 }
 
 void Probes::forget_stub(Place& place) noexcept {
-    unwritten_.pop_back();
+    unwritten_.drop_last();
     memory_.release(place.stub, place.code.size);
     place.stub = place.entry = {};
 }
@@ -339,7 +339,7 @@ Result<void> Probes::try_form(Place& place, const SiteForm& form, const arch::Ju
         }
         place.entry = *entry;
         const auto jump = arch::encode_jump_anywhere(*entry, place.stub);
-        unwritten_.push_back({*entry, {jump.begin(), jump.end()}});
+        unwritten_.add(*entry, jump);
     }
     const auto jump = arch::encode_site(arch::SiteKind::branch, at, place.entry);
     if (!jump) return std::unexpected(jump.error());
@@ -379,8 +379,7 @@ Result<void> Probes::write(std::span<Place* const> made) {
     {
         const Registry::Hold hold(Registry::instance());
         TextPoke poke(*backend().writing);
-        for (const Unwritten& code : unwritten_)
-            if (auto done = poke.write_unseen(code.at, code.bytes); !done) return done;
+        if (auto done = unwritten_.write(poke, memory_); !done) return done;
         if (auto done = poke.sync(); !done) return done;
     }
     unwritten_.clear();

@@ -21,6 +21,7 @@
 #include "lock.hpp"
 #include "module_code.hpp"
 #include "near_memory.hpp"
+#include "new_code.hpp"
 #include "registry.hpp"
 #include "site_forms.hpp"
 
@@ -122,17 +123,14 @@ private:
     std::optional<bool> trap_blocked_;  // what was found in this attach
     std::atomic<bool> has_breakpoints_{false};
     std::vector<Module> modules_;
+    const Module* seen_ = nullptr;                           // to be loaded, since the lock was taken
     std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most
     NearMemory memory_;
     std::vector<std::uint32_t> free_counters_;
     std::uint32_t counters_ = 0;
     std::vector<std::unique_ptr<Place>> gone_;
     std::atomic<Place*> abandoned_{nullptr};  // places all of whose consumers asked to be removed
-    struct Unwritten {
-        Address at;
-        std::vector<std::byte> bytes;
-    };
-    std::vector<Unwritten> unwritten_;
+    NewCode unwritten_;
 };
 
 }  // namespace dynfunc
