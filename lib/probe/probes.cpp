@@ -59,6 +59,7 @@ public:
     explicit Hold(Probes& probes) noexcept : probes_(probes) {
         { const Registry::Hold adopted(Registry::instance()); }
         probes_.lock_.lock();
+        probes_.seen_ = nullptr;
     }
     ~Hold() {
         probes_.disarm_abandoned();
@@ -128,6 +129,8 @@ void Probes::keep_in_children(InChildren what) {
 
 // Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
 Result<const ModuleCode*> Probes::module_around(Address at) {
+    // Whoever attaches to many keeps all of them loaded meanwhile.
+    if (seen_ != nullptr && seen_->range.contains(at)) return &seen_->code;
     dl_find_object found;
     const AddressRange range = object_around(at.as<const void*>());
     if (range.size() == 0 || _dl_find_object(at.as<void*>(), &found) != 0) return refuse(Errc::not_executable, at);
@@ -138,7 +141,10 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
     const auto known =
         std::ranges::find_if(modules_, [range](const Module& module) { return module.range.begin == range.begin; });
     if (known != modules_.end()) {
-        if (known->range.end == range.end && known->identity == identity) return &known->code;
+        if (known->range.end == range.end && known->identity == identity) {
+            seen_ = &*known;
+            return &known->code;
+        }
         forget_unloaded(known->range);
         modules_.erase(known);
     }
@@ -158,7 +164,8 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
     });
     std::ranges::sort(patched, {}, &AddressRange::begin);
     modules_.push_back({range, identity, std::move(*code), std::move(patched)});
-    return &modules_.back().code;
+    seen_ = &modules_.back();
+    return &seen_->code;
 }
 
 // Its object may be unloaded by another thread at this moment: nothing is read without asking.
@@ -593,6 +600,7 @@ void Probes::forget(Place& place) noexcept {
 
 // Places whose object is not loaded any more.
 void Probes::forget_unloaded(AddressRange module) {
+    seen_ = nullptr;
     for (auto next = places_.lower_bound(module.begin); next != places_.end() && next->first < module.end;) {
         if (is_still_there(*next->second)) {
             ++next;
