@@ -14,6 +14,7 @@ void bench_static_keys(Run&);
 void bench_hackbench(Run&);
 void bench_pool(Run&);
 void bench_probes(Run&);
+void bench_readers(Run&);
 
 struct Bench {
     const char* name;
@@ -35,6 +36,8 @@ inline constexpr Bench all_benches[] = {
      &bench_pool},
     {"probes", "what a hit of a probe costs: none, int3, the kernel's uprobe, hit by 1 to 64 threads; attaching 50",
      &bench_probes},
+    {"readers", "read sections and waiting for them: ours, liburcu's, SRCU, counters, a mutex; 1 to 64 threads",
+     &bench_readers},
 };
 
 // Parts of a bench that have files of their own.

@@ -55,6 +55,8 @@ const char* to_string(Clock clock) {
             return "CPU time of the program";
         case Clock::threads_cpu:
             return "CPU time of the threads / CPUs";
+        case Clock::each_thread_cpu:
+            return "CPU time of a thread";
         default:
             return "thread CPU time";
     }
@@ -104,6 +106,7 @@ void pin_to(int cpu) {
 }
 
 Target ns_at_most(double ns) { return {Target::Kind::ns_at_most, ns, {}}; }
+Target ns_above_at_most(double ns) { return {Target::Kind::ns_above_at_most, ns, {}}; }
 Target ratio_at_most(double ratio) { return {Target::Kind::ratio_at_most, ratio, {}}; }
 Target ratio_to_at_most(const std::string& id, double ratio) { return {Target::Kind::ratio_to_at_most, ratio, id}; }
 Target gib_per_s_at_least(double gib) { return {Target::Kind::gib_per_s_at_least, gib, {}}; }
@@ -162,6 +165,14 @@ Verdict Group::judge(const Target& target, std::size_t index) const {
         case Target::Kind::ns_at_most: {
             const double value = median(without_nan(own));
             return {"ns_at_most", "<= " + duration(target.limit), value, target.limit, value <= target.limit};
+        }
+        case Target::Kind::ns_above_at_most: {
+            const std::vector<double>& base = ns_[index_of(options_.baseline)];
+            std::vector<double> above;
+            for (std::size_t round = 0; round < own.size(); ++round) above.push_back(own[round] - base[round]);
+            const double value = median(without_nan(std::move(above)));
+            return {"ns_above_at_most", "<= " + duration(target.limit) + " above " + options_.baseline, value, target.limit,
+                    value <= target.limit};
         }
         case Target::Kind::ratio_at_most:
         case Target::Kind::ratio_to_at_most: {

@@ -22,8 +22,9 @@
 
 namespace bench {
 
-// program_cpu: of a program that was run; read from it. threads_cpu: of the threads of a burst (threads.hpp).
-enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu, threads_cpu };
+// program_cpu: of a program that was run; read from it. threads_cpu: of the threads of a burst (threads.hpp), shared out to the
+// CPUs; each_thread_cpu: of one of them.
+enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu, threads_cpu, each_thread_cpu };
 
 // Nanoseconds since some moment, of the first two.
 double now(Clock) noexcept;
@@ -38,6 +39,7 @@ void pin_to(int cpu);
 struct Target {
     enum class Kind : std::uint8_t {
         ns_at_most,
+        ns_above_at_most,
         ratio_at_most,
         ratio_to_at_most,
         times_faster,
@@ -52,6 +54,7 @@ struct Target {
     double earlier_ns = 0;                  // rate_of_earlier_at_least: what `against` took
 };
 Target ns_at_most(double ns);
+Target ns_above_at_most(double ns);                             // the group's baseline, same round
 Target gib_per_s_at_least(double gib);                          // of a case in ns per KiB
 Target ratio_at_most(double ratio);                             // to the group's baseline
 Target ratio_to_at_most(const std::string& id, double ratio);   // to another case than the baseline, same round

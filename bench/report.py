@@ -24,7 +24,8 @@ HOW_TO_READ = """Every figure comes from one run on the machine above. Each roun
 median over the rounds of case ÷ baseline <em>in that round</em>, so compare ratios, and take nanoseconds as this machine's
 alone. <b>median</b> and <b>min</b> are over rounds. Time is CPU time of the measuring thread unless a heading says wall time.
 In <em>pool</em> more is better: there a ratio is that of pairs per second, case ÷ baseline, and time is wall time. So it is with
-the calls of <em>probes</em>, whose time is CPU time of all threads ÷ CPUs: what other work took from them does not count.
+the calls of <em>probes</em>, whose time is CPU time of all threads ÷ CPUs: what other work took from them does not count. In
+<em>readers</em> it is CPU time of all threads ÷ sections.
 A row with something to reach says whether it was reached in this run; nothing is left out because it was not."""
 
 
@@ -57,7 +58,8 @@ def typeset(target_text):
 def target_value(target):
     if target["kind"] == "gib_per_s_at_least":
         return f'{plots.number(target["value"])} GiB/s'
-    return plots.duration(target["value"]) if target["kind"] == "ns_at_most" else plots.times(target["value"])
+    is_time = target["kind"] in ("ns_at_most", "ns_above_at_most")
+    return plots.duration(target["value"]) if is_time else plots.times(target["value"])
 
 
 def targets_table(results):

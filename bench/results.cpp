@@ -64,7 +64,7 @@ std::string number(const char* format, double value) {
 std::string nanoseconds(double ns) { return number(ns < 100 ? "%.3f" : ns < 10000 ? "%.1f" : "%.0f", ns); }
 
 std::string measured_text(const Verdict& verdict) {
-    if (verdict.kind == "ns_at_most") return nanoseconds(verdict.value) + " ns";
+    if (verdict.kind == "ns_at_most" || verdict.kind == "ns_above_at_most") return nanoseconds(verdict.value) + " ns";
     return number(verdict.kind == "gib_per_s_at_least" ? "%.3f GiB/s" : "%.3fx", verdict.value);
 }
 

@@ -24,6 +24,8 @@ bool Burst::oversubscribed() const { return threads > allowed_cpus().size(); }
 
 double Outcome::ns() const { return hits == 0 ? std::nan("") : seconds * 1e9 / static_cast<double>(hits); }
 
+double Outcome::each_thread_ns() const { return hits == 0 ? std::nan("") : cpu_ns / static_cast<double>(hits); }
+
 class Turn {
 public:
     explicit Turn(const Burst& burst) : burst_(burst) {}
@@ -67,17 +69,17 @@ private:
 
     Outcome sum(const std::vector<Worker>& workers, double begin) const {
         Outcome all{};
-        double end = begin, cpu_ns = 0;
+        double end = begin;
         for (const Worker& worker : workers) {
             all.hits += worker.hits_;
             all.misses += worker.misses_;
             all.interrupts += worker.interrupts_;
             all.misses_in_interrupts += worker.misses_in_interrupts_;
-            cpu_ns += worker.cpu_ns_;
+            all.cpu_ns += worker.cpu_ns_;
             end = std::max(end, worker.end_);
         }
         all.seconds = (end - begin) / 1e9;
-        all.cpu_share = cpu_ns / ((end - begin) * static_cast<double>(std::min(burst_.threads, allowed_cpus().size())));
+        all.cpu_share = all.cpu_ns / ((end - begin) * static_cast<double>(std::min(burst_.threads, allowed_cpus().size())));
         return all;
     }
 

@@ -31,6 +31,7 @@ struct Outcome {
     double seconds;
     std::uint64_t hits, misses;                      // of the threads and their signal handlers
     double cpu_share;                                // CPU time of the threads / what they could have had
+    double cpu_ns;                                   // CPU time of the threads
     std::uint64_t interrupts, misses_in_interrupts;  // of signal handlers, where there are some
 
     // Of one hit, all threads together; NaN if there was none. undisturbed_ns(): had they had all of their CPUs all the time,
@@ -38,6 +39,8 @@ struct Outcome {
     // CPUs are in nobody's way.
     double ns() const;
     double undisturbed_ns() const { return ns() * cpu_share; }
+    // What a hit takes a thread, by its CPU time; NaN if there was none.
+    double each_thread_ns() const;
 };
 
 class Turn;

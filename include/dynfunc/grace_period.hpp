@@ -13,6 +13,11 @@
 // and waits until each thread's word shows that its section began later, or ended. After liburcu's "memb" flavour
 // (Desnoyers et al., User-Level Implementations of Read-Copy Update, IEEE TPDS 2012), with a 64-bit period number in place of
 // a phase bit, so that one pass is enough. Where membarrier is refused a section costs a full fence.
+//
+// Bench "readers" (Zen 3, 2 virtual CPUs, beside other work): a section costs 0.7 to 0.8 ns, liburcu's memb 1.0 to 1.3, its
+// bulletproof flavour 1.3 to 1.8, counters for each CPU as in SRCU 4.6 to 5.1. synchronize() is little more than its one
+// membarrier: 0.5 to 0.8 us, 14 to 20 us while a reader runs on another CPU; liburcu's, with two of them, twice that. Counters
+// without membarrier wait 0.03 and 0.6 us, and the readers pay.
 #pragma once
 
 #include <atomic>
