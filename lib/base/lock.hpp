@@ -11,10 +11,11 @@ namespace dynfunc {
 // A thread that holds a lock may take only locks of a higher rank; anything else aborts with a message, in every build.
 // No lock is held while code of a user runs, nor around a call into the dynamic linker.
 enum class LockRank : std::uint8_t {
-    grace_period = 1,  // one synchronize() at a time
-    probes = 2,        // which places have a probe, who listens there
-    patterns = 3,      // who listens to tracepoints by pattern
-    text = 4,          // everything that is registered, every patched byte
+    grace_period = 1,    // one synchronize() at a time
+    probe_patterns = 2,  // which patterns of functions there are, and the objects that they were applied to
+    probes = 3,          // which places have a probe, who listens there
+    patterns = 4,        // who listens to tracepoints by pattern
+    text = 5,            // everything that is registered, every patched byte
 };
 
 // What this thread is doing in the library: one word, so that a hit asks one question, and reads what it stored itself in the

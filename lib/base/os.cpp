@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 namespace dynfunc::os {
 namespace {
@@ -45,7 +46,24 @@ bool read_memory(const void* from, void* to, std::size_t size) noexcept {
     return true;
 }
 
+namespace {
+
 // /proc/self/task/TID/status: "SigBlk:", and the set as a number in hexadecimal digits.
+bool blocks(const char* thread, int signal) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/self/task/%.20s/status", thread);
+    FILE* const status = std::fopen(path, "re");
+    if (status == nullptr) return false;  // it has ended
+    char line[256];
+    unsigned long long blocked = 0;
+    while (std::fgets(line, sizeof line, status) != nullptr)
+        if (std::sscanf(line, "SigBlk: %llx", &blocked) == 1) break;
+    std::fclose(status);
+    return (blocked >> (signal - 1) & 1) != 0;
+}
+
+}  // namespace
+
 int thread_that_blocks(int signal) {
     const KeepErrno keep;
     DIR* const threads = opendir("/proc/self/task");
@@ -53,16 +71,14 @@ int thread_that_blocks(int signal) {
     int found = 0;
     for (const dirent* thread = readdir(threads); thread != nullptr && found == 0; thread = readdir(threads)) {
         if (thread->d_name[0] == '.') continue;
-        char path[64];
-        std::snprintf(path, sizeof path, "/proc/self/task/%.20s/status", thread->d_name);
-        FILE* const status = std::fopen(path, "re");
-        if (status == nullptr) continue;  // it has ended
-        char line[256];
-        unsigned long long blocked = 0;
-        while (std::fgets(line, sizeof line, status) != nullptr)
-            if (std::sscanf(line, "SigBlk: %llx", &blocked) == 1) break;
-        std::fclose(status);
-        if ((blocked >> (signal - 1) & 1) != 0) found = std::atoi(thread->d_name);
+        // libc blocks all signals for a moment where it begins threads and processes.
+        constexpr int attempts = 10;
+        int attempt = 0;
+        while (attempt < attempts && blocks(thread->d_name, signal)) {
+            const timespec moment{.tv_sec = 0, .tv_nsec = 1'000'000L * attempt++};
+            nanosleep(&moment, nullptr);
+        }
+        if (attempt == attempts) found = std::atoi(thread->d_name);
     }
     closedir(threads);
     return found;

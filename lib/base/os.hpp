@@ -38,7 +38,8 @@ std::size_t page_size() noexcept;
 // memory.)
 bool read_memory(const void* from, void* to, std::size_t size) noexcept;
 
-// A thread of this process, the caller's too, in which a signal is blocked; 0: there is none, or the system does not tell.
+// A thread of this process, the caller's too, in which a signal is blocked for longer than some 50 ms; 0: there is none, or the
+// system does not tell.
 int thread_that_blocks(int signal);
 
 }  // namespace dynfunc::os

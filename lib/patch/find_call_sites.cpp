@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "arch.hpp"
+#include "os.hpp"
 
 namespace dynfunc {
 
@@ -34,6 +35,15 @@ Segments segments_of(const dl_find_object& object) noexcept {
     return {(mapped.begin + static_cast<std::ptrdiff_t>(header->e_phoff)).as<const ElfW(Phdr)*>(), header->e_phnum};
 }
 
+// Of a shared object whose file's begin is mapped at its base; empty: it is not.
+Segments segments_at(Address base) noexcept {
+    ElfW(Ehdr) header;
+    if (!os::read_memory(base.as<const void*>(), &header, sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+        header.e_phentsize != sizeof(ElfW(Phdr)) || header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > os::page_size())
+        return {};
+    return {(base + static_cast<std::ptrdiff_t>(header.e_phoff)).as<const ElfW(Phdr)*>(), header.e_phnum};
+}
+
 // From the first loaded segment to the end of the last.
 AddressRange range_of(Segments segments, Address base) noexcept {
     AddressRange all{};
@@ -56,20 +66,34 @@ AddressRange object_around(const void* inside) noexcept {
     return all.size() == 0 ? known : AddressRange{std::min(known.begin, all.begin), std::max(known.end, all.end)};
 }
 
+AddressRange object_loading_at(Address base) noexcept { return range_of(segments_at(base), base); }
+
 std::optional<ObjectText> ObjectText::of(const void* inside, const char*& reason) noexcept {
+    // Asks the dynamic linker's lock-free index, because this may run inside dlopen().
+    dl_find_object object;
+    if (_dl_find_object(const_cast<void*>(inside), &object) != 0) {
+        reason = "the dynamic linker does not know its object";
+        return std::nullopt;
+    }
+    return of(Address{object.dlfo_link_map->l_addr}, segments_of(object), Address::of(object.dlfo_eh_frame), reason);
+}
+
+std::optional<ObjectText> ObjectText::of_loading(Address base, const char*& reason) noexcept {
+    const Segments segments = segments_at(base);
+    const auto table = std::ranges::find(segments, ElfW(Word){PT_GNU_EH_FRAME}, &ElfW(Phdr)::p_type);
+    return of(base, segments, table == segments.end() ? Address{} : base + static_cast<std::ptrdiff_t>(table->p_vaddr), reason);
+}
+
+std::optional<ObjectText> ObjectText::of(Address base, std::span<const ElfW(Phdr)> segments, Address eh_frame_hdr,
+                                         const char*& reason) noexcept {
     const auto nothing = [&reason](const char* why) {
         reason = why;
         return std::nullopt;
     };
-    // Asks the dynamic linker's lock-free index, because this may run inside dlopen().
-    dl_find_object object;
-    if (_dl_find_object(const_cast<void*>(inside), &object) != 0) return nothing("the dynamic linker does not know its object");
-    if (object.dlfo_eh_frame == nullptr) return nothing("its object has no unwind table (.eh_frame_hdr)");
-    const Address base{object.dlfo_link_map->l_addr};
-    const Segments segments = segments_of(object);
+    if (!eh_frame_hdr) return nothing("its object has no unwind table (.eh_frame_hdr)");
     const AddressRange mapped = range_of(segments, base);
     if (segments.empty()) return nothing("its object's program headers are not mapped");
-    const auto table = UnwindTable::of(Address::of(object.dlfo_eh_frame), mapped);
+    const auto table = UnwindTable::of(eh_frame_hdr, mapped);
     if (!table) return nothing("its object has an unwind table of an unknown form");
 
     ObjectText text(*table);

@@ -10,6 +10,8 @@
 
 #include <dynfunc/address.hpp>
 
+#include <link.h>
+
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -22,11 +24,17 @@ namespace dynfunc {
 // it. Asks the dynamic linker's lock-free index (glibc 2.35), because this runs inside dlopen() and dlclose().
 AddressRange object_around(const void* inside) noexcept;
 
+// The same of a shared object that is mapped, and that the index does not have yet: its base is where its file's begin is.
+AddressRange object_loading_at(Address base) noexcept;
+
 // The text of a loaded object, from its program headers.
 class ObjectText {
 public:
     // `inside`: an address in the object. Nothing: it cannot be read; `reason` says why.
     static std::optional<ObjectText> of(const void* inside, const char*& reason) noexcept;
+
+    // The same, of a shared object that the dynamic linker has mapped and not relocated yet.
+    static std::optional<ObjectText> of_loading(Address base, const char*& reason) noexcept;
 
     std::size_t bytes() const noexcept;
 
@@ -50,6 +58,8 @@ public:
 
 private:
     explicit ObjectText(UnwindTable unwind) noexcept : unwind_(unwind) {}
+    static std::optional<ObjectText> of(Address base, std::span<const ElfW(Phdr)> segments, Address eh_frame_hdr,
+                                        const char*& reason) noexcept;
     static Address next(AddressRange text, Address from, std::span<const Address> trampolines,
                         std::span<const AddressRange> left_out) noexcept;
 

@@ -14,6 +14,13 @@ Result<ModuleCode> ModuleCode::of(const void* inside) {
     return of_image(text->segments(), text->unwind_table());
 }
 
+Result<ModuleCode> ModuleCode::of_loading(Address base) {
+    const char* reason = nullptr;
+    const auto text = ObjectText::of_loading(base, reason);
+    if (!text) return std::unexpected(Error{.code = Errc::no_unwind_table, .address = base});
+    return of_image(text->segments(), text->unwind_table());
+}
+
 ModuleCode ModuleCode::of_image(std::span<const AddressRange> text, const UnwindTable& table) {
     ModuleCode code;
     code.text_.assign(text.begin(), text.end());

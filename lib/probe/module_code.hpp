@@ -27,6 +27,8 @@ public:
     // is used.
     // Errors: no_unwind_table (address = inside).  Throws: std::bad_alloc.
     static Result<ModuleCode> of(const void* inside);
+    // The same of a shared object that is being loaded, by its base.
+    static Result<ModuleCode> of_loading(Address base);
     // The same of an image of one, whose bytes may be anything, that stays mapped. `text`: all of it can be read.
     static ModuleCode of_image(std::span<const AddressRange> text, const UnwindTable& table);
 

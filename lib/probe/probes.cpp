@@ -131,9 +131,12 @@ void Probes::keep_in_children(InChildren what) {
 Result<const ModuleCode*> Probes::module_around(Address at) {
     // Whoever attaches to many keeps all of them loaded meanwhile.
     if (seen_ != nullptr && seen_->range.contains(at)) return &seen_->code;
-    dl_find_object found;
-    const AddressRange range = object_around(at.as<const void*>());
-    if (range.size() == 0 || _dl_find_object(at.as<void*>(), &found) != 0) return refuse(Errc::not_executable, at);
+    dl_find_object found{};
+    const bool is_loading = _dl_find_object(at.as<void*>(), &found) != 0;
+    const AddressRange range = !is_loading ? object_around(at.as<const void*>())
+                               : loading_  ? object_loading_at(loading_)
+                                           : AddressRange{};
+    if (!range.contains(at)) return refuse(Errc::not_executable, at);
     // Another object at the same addresses has another table.
     Module::Identity identity{};
     if (found.dlfo_eh_frame != nullptr)
@@ -141,14 +144,15 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
     const auto known =
         std::ranges::find_if(modules_, [range](const Module& module) { return module.range.begin == range.begin; });
     if (known != modules_.end()) {
-        if (known->range.end == range.end && known->identity == identity) {
+        // Of one that was being loaded the library's own places were not known yet.
+        if (known->range.end == range.end && known->identity == identity && known->was_loading == is_loading) {
             seen_ = &*known;
             return &known->code;
         }
         forget_unloaded(known->range);
         modules_.erase(known);
     }
-    auto code = ModuleCode::of(at.as<const void*>());
+    auto code = is_loading ? ModuleCode::of_loading(loading_) : ModuleCode::of(at.as<const void*>());
     if (!code) return std::unexpected(code.error());
     std::vector<AddressRange> patched;
     std::size_t places = 0;
@@ -163,7 +167,7 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
         if (place.size() != 0 && patched.size() < patched.capacity()) patched.push_back(place);
     });
     std::ranges::sort(patched, {}, &AddressRange::begin);
-    modules_.push_back({range, identity, std::move(*code), std::move(patched)});
+    modules_.push_back({range, identity, std::move(*code), std::move(patched), is_loading});
     seen_ = &modules_.back();
     return &seen_->code;
 }
@@ -171,7 +175,10 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
 // Its object may be unloaded by another thread at this moment: nothing is read without asking.
 bool Probes::is_still_there(const Place& place) const noexcept {
     dl_find_object around;
-    if (_dl_find_object(place.hit.at.as<void*>(), &around) != 0) return false;
+    if (_dl_find_object(place.hit.at.as<void*>(), &around) == 0)
+        place.is_loading = false;
+    else if (!place.is_loading)
+        return false;
     std::array<std::byte, 2 * arch::Displaced::most_bytes> code;
     const std::size_t written = place.replacement.size, size = std::max(written, place.displaced.size());
     if (!os::read_memory(place.hit.at.as<const void*>(), code.data(), size)) return false;
@@ -276,6 +283,7 @@ Result<std::unique_ptr<Place>> Probes::plan(Address at, const ProbeOptions& opti
     place->hit.at = at;
     place->is_function_begin = at == function.begin;
     place->is_forced = options.breakpoint == AllowBreakpoint::always;
+    place->is_loading = seen_->was_loading;
     Result<void> done = refuse(Errc::too_short, at);
     for (const SiteForm& form : site_forms) {
         if (place->is_forced) break;
@@ -485,7 +493,7 @@ Result<std::uint32_t> Probes::take_counter() {
     return counters_++;
 }
 
-Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests) {
+Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests, Tolerance* tolerance) {
     if (requests.empty()) return refuse(Errc::empty_batch, {});
     std::vector<Address> addresses;
     addresses.reserve(requests.size());
@@ -529,8 +537,13 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
         }
     } undo{*this, made, touched, consumers};
 
+    loading_ = tolerance != nullptr ? tolerance->loading : Address{};
     for (std::size_t i = 0; i < requests.size(); ++i) {
         const auto place = place_at(addresses[i], requests[i].options, made);
+        if (!place && tolerance != nullptr) {
+            tolerance->refused.push_back(at_element(place.error(), i).error());
+            continue;
+        }
         if (!place) return at_element(place.error(), i);
         auto consumer = std::make_unique<Consumer>();
         consumer->reclaim = &reclaim_consumer;

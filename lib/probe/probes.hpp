@@ -50,8 +50,9 @@ struct Place {
     bool is_function_begin = false;
     bool is_forced = false;  // a breakpoint, though a jump might fit
     bool is_armed = false;
-    bool is_gone = false;    // its object is not loaded any more
-    bool is_chosen = false;  // by the attach that goes on
+    bool is_gone = false;             // its object is not loaded any more
+    mutable bool is_loading = false;  // the dynamic linker's index does not have its object yet
+    bool is_chosen = false;           // by the attach that goes on
     std::size_t chosen_as = 0;
     std::atomic<bool> is_abandoned{false};  // in the list of those
     Place* next_abandoned = nullptr;
@@ -65,7 +66,12 @@ class Probes {
 public:
     static Probes& instance() noexcept;
 
-    Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests);
+    // For whoever takes what he can get: elements that are refused for what stands there are left out of the result.
+    struct Tolerance {
+        Address loading{};  // the base of a shared object that the dynamic linker is loading, or null
+        std::vector<Error> refused{};
+    };
+    Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests, Tolerance* tolerance = nullptr);
     // Not waiting for anybody. Each consumer is retired.
     void detach(std::span<detail::Consumer* const> consumers) noexcept;
     // A handler asked for it.
@@ -83,6 +89,7 @@ private:
         Identity identity;
         ModuleCode code;
         std::vector<AddressRange> patched;  // by the library itself; ascending
+        bool was_loading = false;
     };
     class Hold;
 
@@ -120,6 +127,7 @@ private:
     bool started_ = false;
     InChildren in_children_ = InChildren::keep;
     bool is_copied_half_way_ = false;   // by a raw clone: what follows here is not to be relied on
+    Address loading_{};                 // of this attach
     std::optional<bool> trap_blocked_;  // what was found in this attach
     std::atomic<bool> has_breakpoints_{false};
     std::vector<Module> modules_;

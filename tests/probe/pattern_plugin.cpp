@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// What patterns find in an object that is loaded later; its constructor calls one of them.
+extern "C" {
+int pattern_first(int x) { return x + 1; }
+int pattern_second(int x) { return x * 2 + 3; }
+int other_function(int x) { return x - 1; }
+// One byte, and the next function directly behind it.
+void pattern_tiny();
+asm(".text\n"
+    ".globl pattern_tiny, behind_pattern_tiny\n"
+    ".type pattern_tiny,@function\n"
+    ".type behind_pattern_tiny,@function\n"
+    ".p2align 4\n"
+    "pattern_tiny: .cfi_startproc; ret; .cfi_endproc\n"
+    ".size pattern_tiny,.-pattern_tiny\n"
+    "behind_pattern_tiny: .cfi_startproc; mov $5,%eax; ret; .cfi_endproc\n"
+    ".size behind_pattern_tiny,.-behind_pattern_tiny\n");
+
+[[gnu::visibility("default")]] int from_constructor = 0;
+}
+
+namespace {
+int (*volatile call_first)(int) = &pattern_first;
+[[gnu::constructor]] void start() { from_constructor = call_first(41); }
+}  // namespace
