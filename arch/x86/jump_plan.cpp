@@ -3,8 +3,10 @@
 #include "jump_plan.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "x86/decoded.hpp"
+#include "x86/quick_length.hpp"
 
 namespace dynfunc::arch::x86 {
 namespace {
@@ -16,6 +18,14 @@ std::unexpected<Error> refuse(Errc code, Address at) noexcept { return std::unex
 
 // Byte k of the site, as a part of the distance.
 constexpr std::uint32_t in_distance(std::uint32_t byte, std::size_t k) noexcept { return byte << (8 * (k - opcode_bytes)); }
+
+// The number of so many bytes that ends there.
+std::ptrdiff_t distance_before(Address end, std::size_t bytes) noexcept {
+    if (bytes == 1) return *(end - 1).as<const std::int8_t*>();
+    std::int32_t distance;
+    std::memcpy(&distance, (end - static_cast<std::ptrdiff_t>(sizeof distance)).as<const void*>(), sizeof distance);
+    return distance;
+}
 
 }  // namespace
 
@@ -56,6 +66,18 @@ Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
 
 void find_branch_targets(AddressRange code, void* context, void (*found)(void*, Address)) {
     for (Address at = code.begin; at < code.end;) {
+        const auto* bytes = at.as<const std::byte*>();
+        const auto room = static_cast<std::size_t>(code.end - at);
+        std::array<std::byte, quick_length_reads> last{};
+        if (room < last.size()) {
+            std::copy_n(bytes, room, last.begin());
+            bytes = last.data();
+        }
+        if (const QuickLength quick = quick_length(bytes); quick.size != 0 && quick.size <= room) {
+            at = at + quick.size;
+            if (quick.distance != 0) found(context, at + distance_before(at, quick.distance));
+            continue;
+        }
         const auto decoded = decode_until(at, code.end);
         if (!decoded) return;
         if (const auto target = decoded->target())

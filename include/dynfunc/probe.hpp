@@ -136,7 +136,7 @@ struct Consumer;
 class [[nodiscard]] Probe {
 public:
     // Threads: any, also handlers.  Blocks: on other attaches and detaches.  Ordering: hits that begin after it returns are
-    // seen. The first attach in an object reads all of its code: some 100 ns for each instruction. Errors: no_callback;
+    // seen. The first attach in an object reads all of its code: some 30 ns for each instruction. Errors: no_callback;
     // no_symbol; not_executable; inside_library (the code that runs at every hit); denied (functions that cannot be probed: the
     // unwinder's, what returns from signal handlers); patched_place (a jump of this library's stands there); no_unwind_table,
     // not_an_instruction, middle_of_instruction; foreign_breakpoint; not_movable; out_of_reach (no memory near enough); with
