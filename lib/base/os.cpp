@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,12 +38,23 @@ std::size_t page_size() noexcept {
 }
 
 bool read_memory(const void* from, void* to, std::size_t size) noexcept {
+    const Reading piece{from, to, size};
+    return read_memory({&piece, 1});
+}
+
+bool read_memory(std::span<const Reading> pieces) noexcept {
     const KeepErrno keep;
-    const iovec local{to, size}, remote{const_cast<void*>(from), size};
-    const ssize_t read = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    std::array<iovec, Reading::most> local, remote;
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        local[i] = {pieces[i].to, pieces[i].size};
+        remote[i] = {const_cast<void*>(pieces[i].from), pieces[i].size};
+        size += pieces[i].size;
+    }
+    const ssize_t read = process_vm_readv(getpid(), local.data(), pieces.size(), remote.data(), pieces.size(), 0);
     if (read == static_cast<ssize_t>(size)) return true;
     if (read >= 0 || errno == EFAULT) return false;
-    std::memcpy(to, from, size);
+    for (const Reading& piece : pieces) std::memcpy(piece.to, piece.from, piece.size);
     return true;
 }
 

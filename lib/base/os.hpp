@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <span>
 
 namespace dynfunc::os {
 
@@ -37,6 +38,15 @@ std::size_t page_size() noexcept;
 // Reads memory that may be unmapped at this moment. False: it is.  (Where the kernel refuses to tell, it is read as any
 // memory.)
 bool read_memory(const void* from, void* to, std::size_t size) noexcept;
+// The same of several pieces, in one call. False: one of them is not there; what was read is undefined.
+struct Reading {
+    static constexpr std::size_t most = 64;
+
+    const void* from;
+    void* to;
+    std::size_t size;
+};
+bool read_memory(std::span<const Reading> pieces) noexcept;
 
 // A thread of this process, the caller's too, in which a signal is blocked for longer than some 50 ms; 0: there is none, or the
 // system does not tell.

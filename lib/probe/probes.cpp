@@ -172,20 +172,46 @@ Result<const ModuleCode*> Probes::module_around(Address at) {
     return &seen_->code;
 }
 
+bool Place::is_code(std::span<const std::byte> code) const noexcept {
+    const std::size_t written = replacement.size;
+    const auto& expected = is_armed ? replacement.after : replacement.before;
+    return std::equal(code.begin(), code.begin() + written, expected.begin()) &&
+           std::equal(code.begin() + written, code.end(), displaced.bytes.begin() + written);
+}
+
 // Its object may be unloaded by another thread at this moment: nothing is read without asking.
 bool Probes::is_still_there(const Place& place) const noexcept {
-    dl_find_object around;
-    if (_dl_find_object(place.hit.at.as<void*>(), &around) == 0)
-        place.is_loading = false;
-    else if (!place.is_loading)
-        return false;
-    std::array<std::byte, 2 * arch::Displaced::most_bytes> code;
-    const std::size_t written = place.replacement.size, size = std::max(written, place.displaced.size());
-    if (!os::read_memory(place.hit.at.as<const void*>(), code.data(), size)) return false;
-    const auto& expected = place.is_armed ? place.replacement.after : place.replacement.before;
-    return std::equal(code.begin(), code.begin() + written, expected.begin()) &&
-           (size == written ||
-            std::equal(code.begin() + written, code.begin() + size, place.displaced.bytes.begin() + written));
+    // But what one attaches to one keeps loaded.
+    if (seen_ != nullptr && seen_->range.contains(place.hit.at))
+        return place.is_code({place.hit.at.as<const std::byte*>(), place.code_size()});
+    const Place* const one = &place;
+    return are_still_there({&one, 1}) != 0;
+}
+
+std::uint64_t Probes::are_still_there(std::span<const Place* const> places) noexcept {
+    std::array<std::array<std::byte, 2 * arch::Displaced::most_bytes>, os::Reading::most> codes;
+    std::array<os::Reading, os::Reading::most> readings;
+    std::size_t count = 0;
+    std::uint64_t loaded = 0, there = 0;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        dl_find_object around;
+        const Place& place = *places[i];
+        if (_dl_find_object(place.hit.at.as<void*>(), &around) == 0)
+            place.is_loading = false;
+        else if (!place.is_loading)
+            continue;
+        loaded |= std::uint64_t{1} << i;
+        readings[count++] = {place.hit.at.as<const void*>(), codes[i].data(), place.code_size()};
+    }
+    const bool all = os::read_memory(std::span(readings).first(count));
+    count = 0;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        if ((loaded >> i & 1) == 0) continue;
+        const bool read = all || os::read_memory(std::span(readings).subspan(count, 1));
+        ++count;
+        if (read && places[i]->is_code(std::span(codes[i]).first(places[i]->code_size()))) there |= std::uint64_t{1} << i;
+    }
+    return there;
 }
 
 AddressRange Place::footprint() const noexcept {
@@ -232,6 +258,7 @@ Place* Probes::find_usable(Address at, AllowBreakpoint breakpoint) {
 }
 
 Result<Place*> Probes::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
+    if (auto module = module_around(at); !module) return std::unexpected(module.error());
     Place* place = find_usable(at, options.breakpoint);
     if (place == nullptr) {
         auto planned = plan(at, options);
@@ -436,14 +463,16 @@ void Probes::disarm(std::span<Place* const> places) noexcept {
 }
 
 void Probes::disarm_under_text_lock(std::span<Place* const> places) noexcept {
-    constexpr std::size_t at_once = 64;
+    constexpr std::size_t at_once = os::Reading::most;
     std::array<Replacement, at_once> batch;
     GuardedPoke poke(*backend().writing);
     while (!places.empty()) {
         const auto now = places.first(std::min(places.size(), at_once));
+        const std::uint64_t there = are_still_there(now);
         std::size_t count = 0;
-        for (Place* place : now) {
-            if (!place->is_armed || place->is_gone || !is_still_there(*place)) continue;
+        for (std::size_t i = 0; i < now.size(); ++i) {
+            const Place* const place = now[i];
+            if (!place->is_armed || place->is_gone || (there >> i & 1) == 0) continue;
             batch[count] = place->replacement;
             std::swap(batch[count].before, batch[count].after);
             ++count;

@@ -58,6 +58,9 @@ struct Place {
     Place* next_abandoned = nullptr;
     std::vector<detail::Consumer*> consumers;  // by priority, ties by age
 
+    // Whether they are the bytes of the place: `code` is as many as code_size().
+    std::size_t code_size() const noexcept { return std::max<std::size_t>(replacement.size, displaced.size()); }
+    bool is_code(std::span<const std::byte> code) const noexcept;
     // The bytes that nobody else may change while it is armed: what it displaces, and what a jump reads as its distance.
     AddressRange footprint() const noexcept;
 };
@@ -113,6 +116,8 @@ private:
     void disarm(std::span<Place* const> places) noexcept;
     void disarm_under_text_lock(std::span<Place* const> places) noexcept;
     bool is_still_there(const Place& place) const noexcept;
+    // A bit for each of 64 at most.
+    static std::uint64_t are_still_there(std::span<const Place* const> places) noexcept;
     Result<std::uint32_t> take_counter();
     static void publish(Place& place, ConsumerList* list) noexcept;
     void disarm_abandoned() noexcept;
