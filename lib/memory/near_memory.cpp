@@ -148,34 +148,33 @@ std::size_t NearMemory::pages_up_to(Address at) const noexcept {
 // From the lowest page in reach on. A distance that fits no page leads to the next page, a page that has no such distance to
 // the next distance.
 std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size_t bytes, std::int64_t from) noexcept {
+    constexpr std::ptrdiff_t size = Page::bytes;
+    PageAt* place = nullptr;
     for (;;) {
         const auto distance = reach.first_distance(from);
         if (!distance) return std::nullopt;
         const Address at = reach.from + *distance;
-        const std::size_t behind = pages_up_to(at);
-        if (behind == 0 || at >= by_address_.begin()[behind - 1].at + static_cast<std::ptrdiff_t>(Page::bytes)) {
-            if (behind == by_address_.size()) return std::nullopt;
-            from = by_address_.begin()[behind].at - reach.from;
-            continue;
-        }
-        PageAt& place = by_address_.begin()[behind - 1];
-        PageAt* const serves =
-            std::find_if(&place, by_address_.end(), [bytes, anywhere = may_be_anywhere(reach)](const PageAt& each) {
+        if (place == nullptr || at >= place->at + size) {
+            const std::size_t behind = pages_up_to(at);
+            const bool is_in_page = behind != 0 && at < by_address_.begin()[behind - 1].at + size;
+            PageAt* const next = by_address_.begin() + (is_in_page ? behind - 1 : behind);
+            place = std::find_if(next, by_address_.end(), [bytes, anywhere = may_be_anywhere(reach)](const PageAt& each) {
                 return each.free_bytes >= bytes && (each.is_for_any || !anywhere);
             });
-        if (serves == by_address_.end()) return std::nullopt;
-        if (serves != &place) {
-            from = serves->at - reach.from;
-            continue;
+            if (place == by_address_.end()) return std::nullopt;
+            if (place->at > at) {
+                from = place->at - reach.from;
+                place = nullptr;
+                continue;
+            }
         }
-        const Page& page = pages_.begin()[place.page];
-        const auto offset = static_cast<std::size_t>(at - place.at);
+        const auto offset = static_cast<std::size_t>(at - place->at);
         if (offset + bytes > Page::bytes) {
             from = *distance + static_cast<std::int64_t>(Page::bytes - offset);
-        } else if (const std::size_t until = page.used_until(offset, bytes); until != 0) {
+        } else if (const std::size_t until = pages_.begin()[place->page].used_until(offset, bytes); until != 0) {
             from = *distance + static_cast<std::int64_t>(until - offset);
         } else {
-            mark(place, offset, bytes, true);
+            mark(*place, offset, bytes, true);
             return at;
         }
     }
@@ -290,6 +289,20 @@ bool NearMemory::add(Address begin, std::size_t bytes, bool is_for_any) noexcept
     return true;
 }
 
+// More of the same gap, the more there are already: where a page serves as well as the next one, others will be wanted.
+AddressRange NearMemory::with_neighbours(Address page, std::size_t unit, bool is_for_any) const noexcept {
+    AddressRange range{page, page + static_cast<std::ptrdiff_t>(unit)};
+    constexpr std::size_t most = 64 << 10;
+    const std::size_t wanted = std::min(most, pages_.size() / 4 * Page::bytes) & ~(unit - 1);
+    const auto* const gap = std::find_if(gaps_.begin(), gaps_.end(), [page](AddressRange each) { return each.contains(page); });
+    if (!is_for_any || gap == gaps_.end() || wanted <= unit) return range;
+    const Address end = rounded_down(gap->end, unit),
+                  begin = rounded_down(gap->begin + static_cast<std::ptrdiff_t>(unit - 1), unit);
+    range.end = std::min(end, page + static_cast<std::ptrdiff_t>(wanted));
+    range.begin = std::max(begin, std::min(page, range.end - static_cast<std::ptrdiff_t>(wanted)));
+    return range;
+}
+
 Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcept {
     const auto refused = [](Errc code, Address at, int os_error) {
         return std::unexpected(Error{.code = code, .address = at, .os_error = os_error});
@@ -302,15 +315,16 @@ Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcep
         const Address at = find_gap(reach, bytes, unit);
         if (!at && attempt != 0) break;
         if (!at) continue;
-        const Address page = rounded_down(at, unit);
-        void* const mapped =
-            mmap(page.as<void*>(), unit, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        const AddressRange range = with_neighbours(rounded_down(at, unit), unit, may_be_anywhere(reach));
+        void* const mapped = mmap(range.begin.as<void*>(), range.size(), PROT_READ | PROT_EXEC,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
         if (mapped == MAP_FAILED && errno == EEXIST) continue;
-        if (mapped == MAP_FAILED) return refused(Errc::out_of_memory, page, errno);
-        const bool is_there = mapped == page.as<void*>();  // not on kernels that do not know the flag, where somebody else is
-        if (is_there && add(page, unit, may_be_anywhere(reach))) return {};
-        munmap(mapped, unit);
-        if (is_there) return refused(Errc::out_of_memory, page, ENOMEM);
+        if (mapped == MAP_FAILED) return refused(Errc::out_of_memory, range.begin, errno);
+        // Not on kernels that do not know the flag, where somebody else is.
+        const bool is_there = mapped == range.begin.as<void*>();
+        if (is_there && add(range.begin, range.size(), may_be_anywhere(reach))) return {};
+        munmap(mapped, range.size());
+        if (is_there) return refused(Errc::out_of_memory, range.begin, ENOMEM);
     }
     return refused(Errc::out_of_reach, reach.from, 0);
 }

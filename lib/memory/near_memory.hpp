@@ -72,6 +72,7 @@ private:
 
     std::optional<Address> take_from_pages(const Reach& reach, std::size_t bytes, std::int64_t from) noexcept;
     Result<void> map_page(const Reach& reach, std::size_t bytes) noexcept;
+    AddressRange with_neighbours(Address page, std::size_t unit, bool is_for_any) const noexcept;
     Address find_gap(const Reach& reach, std::size_t bytes, std::size_t unit) const noexcept;
     bool read_gaps() noexcept;
     void mark(PageAt& page, std::size_t offset, std::size_t count, bool as_used) noexcept;
