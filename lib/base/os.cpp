@@ -71,7 +71,9 @@ bool blocks(const char* thread, int signal) {
     while (std::fgets(line, sizeof line, status) != nullptr)
         if (std::sscanf(line, "SigBlk: %llx", &blocked) == 1) break;
     std::fclose(status);
-    return (blocked >> (signal - 1) & 1) != 0;
+    // glibc blocks these two, its own, only together with all others: where it begins and ends threads and processes.
+    constexpr unsigned long long of_libc = 3ULL << 31;
+    return (blocked >> (signal - 1) & 1) != 0 && (blocked & of_libc) != of_libc;
 }
 
 }  // namespace
@@ -83,7 +85,7 @@ int thread_that_blocks(int signal) {
     int found = 0;
     for (const dirent* thread = readdir(threads); thread != nullptr && found == 0; thread = readdir(threads)) {
         if (thread->d_name[0] == '.') continue;
-        // libc blocks all signals for a moment where it begins threads and processes.
+        // Others do it for a moment, too.
         constexpr int attempts = 10;
         int attempt = 0;
         while (attempt < attempts && blocks(thread->d_name, signal)) {

@@ -48,8 +48,8 @@ struct Reading {
 };
 bool read_memory(std::span<const Reading> pieces) noexcept;
 
-// A thread of this process, the caller's too, in which a signal is blocked for longer than some 50 ms; 0: there is none, or the
-// system does not tell.
+// A thread of this process, the caller's too, in which a signal is blocked for longer than some 50 ms, and not by libc itself;
+// 0: there is none, or the system does not tell.
 int thread_that_blocks(int signal);
 
 }  // namespace dynfunc::os
