@@ -31,10 +31,11 @@
 // fork: the child has the probes of its parent, or none (set_probes_in_children()). dlclose of what is probed: the probes are
 // gone (ProbeInfo::is_gone), the rest stays.
 //
-// Class breakpoint needs SIGTRAP. While there is such a place, a handler that the program sets for it through libc is called
+// All classes but `whole` need SIGTRAP. From the first attach on, a handler that the program sets for it through libc is called
 // for the traps that are not ours, and the signal is left out of masks that the program sets. A thread that blocks it
-// nevertheless (a system call of its own, a mask of ppoll() and its like, the child between posix_spawn() and exec) ends the
-// process when it comes to such a place.
+// nevertheless (since before; by a system call of its own, a mask of ppoll() and its like; the child between posix_spawn() and
+// exec) and comes to a trap ends the process: at a place of class breakpoint at once, at others if it comes there in the moment
+// in which they change.
 #pragma once
 
 #include <array>

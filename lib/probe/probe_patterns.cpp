@@ -140,7 +140,7 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
         Probes::Tolerance tolerance{.loading = object.base};
         auto probes = Probes::instance().attach(requests, &tolerance);
         if (!probes) return std::unexpected(probes.error());
-        if (Probes::instance().has_breakpoints()) start_trap_guard();
+        if (Probes::instance().may_trap()) start_trap_guard();
         auto refused = tolerance.refused.begin();
         auto probe = probes->begin();
         for (std::size_t i = 0; i < functions.size(); ++i) {

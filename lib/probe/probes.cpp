@@ -439,8 +439,10 @@ Result<void> Probes::arm(std::span<Place* const> places) {
         batch.push_back(place->replacement);
     }
     const Registry::Hold hold(Registry::instance());
-    if (traps)
+    if (traps) {
         if (auto handled = Breakpoints::handle(); !handled) return handled;
+        may_trap_.store(true, std::memory_order_relaxed);
+    }
     for (const Place* place : places) {
         if (auto done = Breakpoints::enter(place->hit.at, place->stub); !done) return done;
         for (std::size_t i = 1; i < place->displaced.count; ++i) {
@@ -449,10 +451,7 @@ Result<void> Probes::arm(std::span<Place* const> places) {
         }
     }
     if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
-    for (Place* place : places) {
-        place->is_armed = true;
-        if (place->site_class == SiteClass::breakpoint) has_breakpoints_.store(true, std::memory_order_relaxed);
-    }
+    for (Place* place : places) place->is_armed = true;
     return {};
 }
 
@@ -750,7 +749,7 @@ Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& optio
 
 Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) {
     auto attached = Probes::instance().attach(requests);
-    if (attached && Probes::instance().has_breakpoints()) start_trap_guard();
+    if (attached && Probes::instance().may_trap()) start_trap_guard();
     return attached;
 }
 

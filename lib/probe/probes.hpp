@@ -81,8 +81,8 @@ public:
     void remove(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
     void keep_in_children(InChildren what);
-    // Whether a place of class breakpoint was ever armed.
-    bool has_breakpoints() const noexcept { return has_breakpoints_.load(std::memory_order_relaxed); }
+    // Whether threads may have to trap at some place, ever.
+    bool may_trap() const noexcept { return may_trap_.load(std::memory_order_relaxed); }
 
 private:
     struct Module {
@@ -134,7 +134,7 @@ private:
     bool is_copied_half_way_ = false;   // by a raw clone: what follows here is not to be relied on
     Address loading_{};                 // of this attach
     std::optional<bool> trap_blocked_;  // what was found in this attach
-    std::atomic<bool> has_breakpoints_{false};
+    std::atomic<bool> may_trap_{false};
     std::vector<Module> modules_;
     const Module* seen_ = nullptr;                           // to be loaded, since the lock was taken
     std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most

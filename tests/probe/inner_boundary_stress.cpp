@@ -12,7 +12,9 @@
 // DYNFUNC_TORTURE_SECONDS says for how long all together (default 10).
 #include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 #include <dynfunc/capabilities.hpp>
 
 #include <thread>
@@ -31,6 +33,8 @@ constexpr greg_t trap_flag = 0x100;
 
 enum class Stage : int { running, parked, released };
 
+using TrapHandler = void (*)(int, siginfo_t*, void*);
+
 // What the handlers of SIGTRAP, one per process, know.
 struct Parking {
     std::atomic<std::uintptr_t> step_to{0};  // stop there while stepping
@@ -39,7 +43,7 @@ struct Parking {
     std::atomic<Stage> stage{Stage::running};
     std::atomic<long> steps{0}, traps{0};
     void (*instead)() = nullptr;  // of waiting
-    struct sigaction library {};
+    TrapHandler library = nullptr;
 };
 Parking parking;
 
@@ -77,14 +81,28 @@ void before_library(int signal, siginfo_t* info, void* context) {
         ++parking.traps;
         park();
     }
-    parking.library.sa_sigaction(signal, info, context);
+    parking.library(signal, info, context);
 }
 
-void take_traps(void (*handler)(int, siginfo_t*, void*), struct sigaction* before) {
+void take_traps() {
     struct sigaction action {};
-    action.sa_sigaction = handler;
+    action.sa_sigaction = &on_step;
     action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART;
-    sigaction(SIGTRAP, &action, before);
+    sigaction(SIGTRAP, &action, nullptr);
+}
+
+// What the kernel has, which libc does not say while the library has probes there.
+TrapHandler exchange_handler(TrapHandler handler) {
+    struct {
+        TrapHandler handler;
+        unsigned long flags;
+        void (*restorer)();
+        std::uint64_t mask;
+    } action{};
+    syscall(SYS_rt_sigaction, SIGTRAP, nullptr, &action, sizeof action.mask);
+    std::swap(action.handler, handler);
+    syscall(SYS_rt_sigaction, SIGTRAP, &action, nullptr, sizeof action.mask);
+    return handler;
 }
 
 // Calls what it is asked to call, stepping.
@@ -128,7 +146,7 @@ struct Outcome {
 
 class InnerBoundaryStress : public testing::TestWithParam<std::size_t> {
 protected:
-    void SetUp() override { take_traps(&on_step, nullptr); }
+    void SetUp() override { take_traps(); }
 
     // Attached, and the boundaries are as the table says.
     Probe attach(Victim function, const VictimKind& kind) {
@@ -164,14 +182,14 @@ protected:
         thread_.begin(function, a, b);
         wait_until_parked();
         Probe probe = attach(function, kind);
-        take_traps(&before_library, &parking.library);
+        parking.library = exchange_handler(&before_library);
         parking.trap_at = (Address::of(function) + boundary).value;
         let_go();
         wait_until_parked();
         probe.detach();
         let_go();
         check(a, b);
-        sigaction(SIGTRAP, &parking.library, nullptr);
+        exchange_handler(parking.library);
     }
 
     void check(unsigned long a, unsigned long b) {
@@ -218,7 +236,7 @@ INSTANTIATE_TEST_SUITE_P(Of, InnerBoundaryStress, testing::Values(1, 2, 3, 4), n
 // A signal that says "step" with an address behind a breakpoint of ours is none of ours.
 TEST(InnerBoundary, ASingleStepBehindAProbedPlaceIsNoHit) {
     const test::KeepTraps keep;
-    take_traps(&on_step, nullptr);
+    take_traps();
     test::Counter counter;
     const Victim function = test::victim_kinds[2].at[0];
     { const auto once = Probe::attach(function, counter.options(AllowBreakpoint::never)); }
@@ -230,7 +248,7 @@ TEST(InnerBoundary, ASingleStepBehindAProbedPlaceIsNoHit) {
 int resume_under_a_naive_jump(const VictimKind& kind, std::uint8_t boundary) {
     static Victim victim;
     victim = kind.at[0];
-    take_traps(&on_step, nullptr);
+    take_traps();
     parking.instead = [] {
         // The function that it leads to does the same: whoever takes the whole jump comes to the right result.
         const auto jump = test::jump_between(Address::of(victim), Address::of(test::victim_kinds[0].at[0]));
