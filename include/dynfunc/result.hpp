@@ -8,6 +8,7 @@
 // operation changed nothing.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -64,8 +65,11 @@ struct Error {
     Address address{};        // where: the function, the instruction or the page; null if there is no such place
     int os_error = 0;         // errno of the refusing system call, or 0
     std::size_t element = 0;  // which element of a batch
+    // Of refused code: what stands at `address`; none where it cannot be read, or was not looked at.
+    std::array<std::byte, 8> code_bytes{};
+    std::uint8_t code_size = 0;
 
-    // One line for people: cause, address, errno in words.
+    // One line for people: cause, address, bytes, errno in words.
     // Throws: std::bad_alloc.
     DYNFUNC_EXPORT std::string message() const;
 };

@@ -99,6 +99,11 @@ std::string Error::message() const {
         std::snprintf(number, sizeof number, " at %#zx", static_cast<std::size_t>(address.value));
         text += number;
     }
+    for (std::size_t i = 0; i < code_size; ++i) {
+        std::snprintf(number, sizeof number, "%s%02x", i == 0 ? ", where there is " : " ",
+                      std::to_integer<unsigned>(code_bytes[i]));
+        text += number;
+    }
     if (element != 0) {
         std::snprintf(number, sizeof number, ", element %zu of the batch", element);
         text += number;

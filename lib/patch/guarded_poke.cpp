@@ -59,7 +59,7 @@ Result<void> GuardedPoke::commit(std::span<const Replacement> batch) noexcept {
             // Every byte: also those that stay as they are must be what the plan was made for.
             for (std::size_t k = 0; done && k < each.size; ++k)
                 if (std::byte{*(each.at + static_cast<std::ptrdiff_t>(k)).as<const std::byte*>()} != each.before[k])
-                    done = std::unexpected(Error{.code = Errc::bytes_changed, .address = each.at, .element = each.element});
+                    done = std::unexpected(foreign_bytes(each.at, each.element));
             if (!done) break;
         }
     for (int step = 0; done && step < steps; ++step) {

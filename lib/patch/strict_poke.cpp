@@ -47,7 +47,7 @@ Result<void> StrictPoke::commit(std::initializer_list<std::span<const Poke>> par
     // A debugger's, or left by a raw clone in the middle of a strict update: nobody knows what stood there.
     for (const Replacement& each : replacements_)
         if (each.before[0] == arch::breakpoint().bytes[0] && each.size < sizeof each.before)
-            return std::unexpected(Error{.code = Errc::bytes_changed, .address = each.at, .element = each.element});
+            return std::unexpected(foreign_bytes(each.at, each.element));
     if (auto handled = Breakpoints::handle(); !handled) return handled;
     for (const Replacement& each : replacements_)
         if (auto entered = enter(each, each.after); !entered) return entered;

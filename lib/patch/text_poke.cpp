@@ -44,12 +44,19 @@ std::uint64_t read_bytes(Address at, std::size_t size) noexcept {
     return bytes;
 }
 
+Error foreign_bytes(Address at, std::size_t element) noexcept {
+    Error error{.code = Errc::bytes_changed, .address = at, .element = element};
+    const auto end = words_of(at, 1).end;  // of the word: what is behind it may not be mapped
+    error.code_size = static_cast<std::uint8_t>(end - at);
+    std::memcpy(error.code_bytes.data(), at.as<const void*>(), error.code_size);
+    return error;
+}
+
 std::uint64_t read_word(Address at) noexcept { return read_bytes(at, arch::capabilities().word_bytes); }
 
 Result<void> TextPoke::verify(std::span<const Poke> batch) noexcept {
     for (const Poke& poke : batch)
-        if (read_bytes(poke.at, poke.size) != poke.expected)
-            return std::unexpected(Error{.code = Errc::bytes_changed, .address = poke.at, .element = poke.element});
+        if (read_bytes(poke.at, poke.size) != poke.expected) return std::unexpected(foreign_bytes(poke.at, poke.element));
     return {};
 }
 

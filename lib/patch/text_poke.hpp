@@ -31,6 +31,8 @@ enum class Between : std::uint8_t {
     anything,  // what lies in the same page: in code that nobody runs at this moment, because it is being loaded
 };
 
+// bytes_changed, with what stands there.
+Error foreign_bytes(Address at, std::size_t element) noexcept;
 std::uint64_t read_word(Address at) noexcept;
 std::uint64_t read_bytes(Address at, std::size_t size) noexcept;
 

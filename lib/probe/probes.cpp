@@ -527,6 +527,9 @@ Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests
     addresses.reserve(requests.size());
     const auto at_element = [](Error error, std::size_t i) {
         error.element = i;
+        if (error.code_size == 0 && error.address &&
+            os::read_memory(error.address.as<const void*>(), error.code_bytes.data(), error.code_bytes.size()))
+            error.code_size = static_cast<std::uint8_t>(error.code_bytes.size());
         return std::unexpected(error);
     };
     for (std::size_t i = 0; i < requests.size(); ++i) {
