@@ -21,7 +21,7 @@ namespace dynfunc {
 
 // A probe that a pattern has made.
 struct PatternMatch {
-    std::string module, function;  // of several names of one address the first
+    std::string module, function;  // of several names of one address the first in the alphabet
     Address at;
     std::uint64_t hits, missed;  // as Probe's
 };

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <tuple>
 
 namespace dynfunc {
 namespace {
@@ -74,7 +75,7 @@ std::vector<ExportedFunction> exported_functions(const LoadedObject& object, con
     Tables(object).for_each_function([&](const char* name, std::uintptr_t offset) {
         if (fnmatch(pattern.c_str(), name, 0) == 0) found.push_back({name, object.base + static_cast<std::ptrdiff_t>(offset)});
     });
-    std::ranges::stable_sort(found, {}, &ExportedFunction::at);
+    std::ranges::sort(found, {}, [](const ExportedFunction& each) { return std::tie(each.at, each.name); });
     const auto [first, last] = std::ranges::unique(found, {}, &ExportedFunction::at);
     found.erase(first, last);
     return found;
