@@ -21,6 +21,7 @@ struct LoadedObject {
     Address base;
     const ElfW(Dyn) * dynamic;
     std::string path;  // of the program: what it was started by
+    bool is_program;
 
     bool is(const LoadedObject& other) const noexcept { return base == other.base && dynamic == other.dynamic; }
     // fnmatch(3), of the file name, or of the whole path if there is a / in the pattern.

@@ -7,6 +7,7 @@
 // What comes between 2 and 3 is found twice and applied once. Who holds the lock of patterns does not ask the dynamic linker.
 #include <dynfunc/probe_pattern.hpp>
 
+#include <dlfcn.h>
 #include <link.h>
 #include <sys/auxv.h>
 
@@ -168,7 +169,7 @@ void ProbePatterns::on_change() noexcept {
         for (const link_map* map = debug_->r_map; map != nullptr; map = map->l_next) {
             try {
                 // The program comes first, and was there before any pattern.
-                const LoadedObject object{Address{map->l_addr}, map->l_ld, map->l_name};
+                const LoadedObject object{Address{map->l_addr}, map->l_ld, map->l_name, false};
                 if (map == debug_->r_map || pattern->is_applied_to(object) || !object.matches(pattern->module)) continue;
                 if (!apply(*pattern, object, exported_functions(object, pattern->function))) ++pattern->missed_objects;
             } catch (const std::bad_alloc&) {
@@ -177,6 +178,29 @@ void ProbePatterns::on_change() noexcept {
         }
     }
 }
+
+namespace {
+
+// Keeps an object loaded; nothing is kept where it is not loaded any more. Asks the dynamic linker: not under a lock.
+class KeepLoaded {
+public:
+    explicit KeepLoaded(const LoadedObject& object) noexcept
+        : handle_(dlopen(object.is_program ? nullptr : object.path.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
+        const auto* const map = static_cast<const link_map*>(handle_);
+        is_loaded_ = map != nullptr && map->l_addr == object.base.value && map->l_ld == object.dynamic;
+    }
+    KeepLoaded(KeepLoaded&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)), is_loaded_(other.is_loaded_) {}
+    ~KeepLoaded() {
+        if (handle_ != nullptr) dlclose(handle_);
+    }
+    bool is_loaded() const noexcept { return is_loaded_; }
+
+private:
+    void* handle_;
+    bool is_loaded_ = false;
+};
+
+}  // namespace
 
 Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_view function, const ProbeOptions& options) {
     if (options.on_hit == nullptr) return std::unexpected(Error{.code = Errc::no_callback});
@@ -199,8 +223,9 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
         [](dl_phdr_info* info, std::size_t, void* data) {
             auto& found = *static_cast<Found*>(data);
             try {
-                const char* const path = std::exchange(found.is_first, false) ? program_invocation_name : info->dlpi_name;
-                LoadedObject object{Address{info->dlpi_addr}, nullptr, path};
+                const bool is_program = std::exchange(found.is_first, false);
+                LoadedObject object{Address{info->dlpi_addr}, nullptr, is_program ? program_invocation_name : info->dlpi_name,
+                                    is_program};
                 for (std::size_t i = 0; i < info->dlpi_phnum; ++i)
                     if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
                         object.dynamic =
@@ -215,14 +240,16 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
         },
         &found);
     if (found.is_out_of_memory) return std::unexpected(Error{.code = Errc::out_of_memory});
-    const Hold hold(*this);
-    for (const auto& [object, functions] : found.objects)
-        if (auto applied = apply(pattern, object, functions); !applied) {
-            lock_.unlock();
-            handle.detach();
-            lock_.lock();
-            return std::unexpected(applied.error());
-        }
+    std::vector<KeepLoaded> loaded;
+    loaded.reserve(found.objects.size());
+    for (const auto& [object, functions] : found.objects) loaded.emplace_back(object);
+    Result<void> applied;
+    {
+        const Hold hold(*this);
+        for (std::size_t i = 0; i < loaded.size() && applied; ++i)
+            if (loaded[i].is_loaded()) applied = apply(pattern, found.objects[i].first, found.objects[i].second);
+    }
+    if (!applied) return std::unexpected(applied.error());
     return handle;
 }
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What patterns find in an object that is loaded later; its constructor calls one of them.
 extern "C" {
-int pattern_first(int x) { return x + 1; }
+extern int pattern_calls;  // the program's
+int pattern_first(int x) {
+    ++pattern_calls;
+    return x + 1;
+}
 int pattern_second(int x) { return x * 2 + 3; }
 int other_function(int x) { return x - 1; }
 // One byte, and the next function directly behind it.

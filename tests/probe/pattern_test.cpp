@@ -12,10 +12,14 @@
 
 #include "address_space.hpp"
 #include "child.hpp"
+#include "surroundings.hpp"
 
-extern "C" int pattern_of_the_program(int x) {
+extern "C" {
+int pattern_calls = 0;  // of pattern_first(), by what is loaded
+int pattern_of_the_program(int x) {
     asm volatile("" : "+r"(x));
     return x + 7;
+}
 }
 static int (*volatile call_of_the_program)(int) = &pattern_of_the_program;
 
@@ -143,18 +147,18 @@ TEST_F(PatternTest, AChildOfAForkGoesOn) {
     EXPECT_EQ(hits, 0);
 }
 
-// Threads load and unload while others attach and detach patterns; a call between load and unload is counted by the pattern
-// that is there all the time.
+// A thread loads and unloads while another attaches and detaches patterns, which keeps the object loaded now and then; every
+// call is counted by the pattern that is there all the time.
 TEST_F(PatternTest, LoadingAndAttachingAtOnce) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer does not see the dynamic linker's lock";
     auto always = ProbePattern::attach(plugin_name, "pattern_first", counting);
     ASSERT_TRUE(always);
     std::atomic<bool> over{false};
-    std::atomic<int> calls{0};
+    const int before = pattern_calls;
     std::thread loading([&] {
         for (int i = 0; i < 300; ++i) {
-            const Plugin plugin;  // its constructor calls once
+            const Plugin plugin;
             if (plugin.call("pattern_first", i) != i + 1) std::abort();
-            calls += 2;
         }
         over = true;
     });
@@ -173,7 +177,8 @@ TEST_F(PatternTest, LoadingAndAttachingAtOnce) {
     });
     loading.join();
     attaching.join();
-    EXPECT_EQ(hits, calls);
+    EXPECT_EQ(hits, pattern_calls - before);
+    EXPECT_GT(hits, 300) << "constructors too";
     EXPECT_GT(others, 0);
     EXPECT_EQ(always->missed_objects(), 0U);
 }
