@@ -16,6 +16,7 @@ namespace {
 // Not what a sanitizer or a preloaded object puts in front of them.
 constinit std::atomic<Address> set_handler{}, set_mask{};
 constinit std::atomic<bool> started{false};
+constinit std::vector<Probe>* guards = nullptr;  // for ever: they are needed until the last instruction of the process
 
 template <class T>
 T argument(Registers& registers, unsigned i) noexcept {
@@ -65,12 +66,11 @@ void prepare_trap_guard() noexcept {
 
 void start_trap_guard() {
     if (!set_mask.load(std::memory_order_acquire) || started.exchange(true)) return;
-    // No mask of the program's has the signal by now, or it was asked for all the same.
     const ProbeRequest requests[] = {
         {set_handler.load(std::memory_order_relaxed), {.on_hit = &on_set_handler, .breakpoint = AllowBreakpoint::never}},
         {set_mask.load(std::memory_order_relaxed), {.on_hit = &on_set_mask, .breakpoint = AllowBreakpoint::never}}};
     auto attached = Probe::attach(requests);
-    if (attached) static_cast<void>(new std::vector<Probe>(std::move(*attached)));  // for ever
+    if (attached) guards = new std::vector<Probe>(std::move(*attached));
 }
 
 }  // namespace dynfunc
