@@ -16,7 +16,9 @@ namespace {
 // Not what a sanitizer or a preloaded object puts in front of them.
 constinit std::atomic<Address> set_handler{}, set_mask{};
 constinit std::atomic<bool> started{false};
-constinit std::vector<Probe>* guards = nullptr;  // for ever: they are needed until the last instruction of the process
+// For ever: they are needed until the last instruction of the process. (Atomic: nobody reads it, and compilers drop what nobody
+// reads, but leak checkers look here.)
+constinit std::atomic<std::vector<Probe>*> guards{nullptr};
 
 template <class T>
 T argument(Registers& registers, unsigned i) noexcept {
