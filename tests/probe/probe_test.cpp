@@ -203,7 +203,7 @@ TEST_F(ProbeTest, RefusalsSayWhyAndWhere) {
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().code, code) << refused.error().message();
         EXPECT_EQ(refused.error().address, at) << refused.error().message();
-        if (code != Errc::not_executable) {
+        if (at && code != Errc::not_executable) {
             EXPECT_EQ(std::memcmp(refused.error().code_bytes.data(), at.as<const void*>(), refused.error().code_size), 0);
         }
         const bool is_mapped = at && (code != Errc::not_executable || refused.error().code_size != 0);

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// Which places there are, and putting their jumps into the text and out of it.
+#include "places.hpp"
+
+#include <dlfcn.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+#include "backend.hpp"
+#include "breakpoints.hpp"
+#include "find_call_sites.hpp"
+#include "os.hpp"
+#include "registry.hpp"
+#include "stub_frames.hpp"
+#include "text_poke.hpp"
+
+namespace dynfunc {
+
+// Asked once in an attach: threads that begin meanwhile inherit.
+bool Places::is_trap_blocked() {
+    if (!trap_blocked_) trap_blocked_ = os::thread_that_blocks(SIGTRAP) != 0;
+    return *trap_blocked_;
+}
+
+// Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
+Result<const ModuleCode*> Places::module_around(Address at) {
+    // Whoever attaches to many keeps all of them loaded meanwhile.
+    if (seen_ != nullptr && seen_->range.contains(at)) return &seen_->code;
+    dl_find_object found{};
+    const bool is_loading = _dl_find_object(at.as<void*>(), &found) != 0;
+    const AddressRange range = !is_loading ? object_around(at.as<const void*>())
+                               : loading_  ? object_loading_at(loading_)
+                                           : AddressRange{};
+    if (!range.contains(at)) return refuse(Errc::not_executable, at);
+    // Another object at the same addresses has another table.
+    Module::Identity identity{};
+    if (found.dlfo_eh_frame != nullptr)
+        static_cast<void>(os::read_memory(found.dlfo_eh_frame, identity.data(), sizeof identity));
+    const auto known =
+        std::ranges::find_if(modules_, [range](const Module& module) { return module.range.begin == range.begin; });
+    if (known != modules_.end()) {
+        // Of one that was being loaded the library's own places were not known yet.
+        if (known->range.end == range.end && known->identity == identity && known->was_loading == is_loading) {
+            seen_ = &*known;
+            return &known->code;
+        }
+        forget_unloaded(known->range);
+        modules_.erase(known);
+    }
+    auto code = is_loading ? ModuleCode::of_loading(loading_) : ModuleCode::of(at.as<const void*>());
+    if (!code) return std::unexpected(code.error());
+    std::vector<AddressRange> patched;
+    std::size_t places = 0;
+    // The memory is taken without the lock.
+    const auto for_each_place = [range](auto&& visit) {
+        const Registry::Hold hold(Registry::instance());
+        Registry::instance().for_each_place_in(range, visit);
+    };
+    for_each_place([&](AddressRange) { ++places; });
+    patched.reserve(places);
+    for_each_place([&](AddressRange place) {
+        if (place.size() != 0 && patched.size() < patched.capacity()) patched.push_back(place);
+    });
+    std::ranges::sort(patched, {}, &AddressRange::begin);
+    modules_.push_back({range, identity, std::move(*code), std::move(patched), is_loading});
+    seen_ = &modules_.back();
+    return &seen_->code;
+}
+
+bool Place::is_code(std::span<const std::byte> code) const noexcept {
+    const std::size_t written = replacement.size;
+    const auto& expected = is_armed ? replacement.after : replacement.before;
+    return std::equal(code.begin(), code.begin() + written, expected.begin()) &&
+           std::equal(code.begin() + written, code.end(), displaced.bytes.begin() + written);
+}
+
+// Its object may be unloaded by another thread at this moment: nothing is read without asking.
+bool Places::is_still_there(const Place& place) const noexcept {
+    // But what one attaches to one keeps loaded.
+    if (seen_ != nullptr && seen_->range.contains(place.hit.at))
+        return place.is_code({place.hit.at.as<const std::byte*>(), place.code_size()});
+    const Place* const one = &place;
+    return are_still_there({&one, 1}) != 0;
+}
+
+std::uint64_t Places::are_still_there(std::span<const Place* const> places) noexcept {
+    std::array<std::array<std::byte, 2 * arch::Displaced::most_bytes>, os::Reading::most> codes;
+    std::array<os::Reading, os::Reading::most> readings;
+    std::size_t count = 0;
+    std::uint64_t loaded = 0, there = 0;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        dl_find_object around;
+        const Place& place = *places[i];
+        if (_dl_find_object(place.hit.at.as<void*>(), &around) == 0)
+            place.is_loading = false;
+        else if (!place.is_loading)
+            continue;
+        loaded |= std::uint64_t{1} << i;
+        readings[count++] = {place.hit.at.as<const void*>(), codes[i].data(), place.code_size()};
+    }
+    const bool all = os::read_memory(std::span(readings).first(count));
+    count = 0;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        if ((loaded >> i & 1) == 0) continue;
+        const bool read = all || os::read_memory(std::span(readings).subspan(count, 1));
+        ++count;
+        if (read && places[i]->is_code(std::span(codes[i]).first(places[i]->code_size()))) there |= std::uint64_t{1} << i;
+    }
+    return there;
+}
+
+AddressRange Place::footprint() const noexcept {
+    constexpr std::size_t jump_bytes = 5;
+    const std::size_t bytes = site_class == SiteClass::punned ? std::max(jump_bytes, displaced.size()) : displaced.size();
+    return {hit.at, hit.at + static_cast<std::ptrdiff_t>(std::max<std::size_t>(bytes, replacement.size))};
+}
+
+bool Places::is_claimed(const Place& place) const noexcept {
+    bool claimed = false;
+    for_each_claimed(place.footprint(), [&](const Place& other) { claimed = claimed || &other != &place; });
+    return claimed;
+}
+
+// The one that is armed; otherwise one that was, and whose stub serves again.
+Place* Places::find_usable(Address at, AllowBreakpoint breakpoint) {
+    auto [begin, end] = places_.equal_range(at);
+    if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
+        // Loaded again, perhaps.
+        const auto module = std::ranges::find_if(modules_, [at](const Module& each) { return each.range.contains(at); });
+        forget_unloaded(module != modules_.end() ? module->range : AddressRange{at, at + 1});
+        std::tie(begin, end) = places_.equal_range(at);
+    }
+    for (auto next = begin; next != end; ++next)
+        if (next->second->is_armed || next->second->is_chosen) return next->second.get();
+    for (auto next = begin; next != end; ++next) {
+        Place& place = *next->second;
+        const bool is_breakpoint = place.site_class == SiteClass::breakpoint;
+        const bool fits = breakpoint == AllowBreakpoint::always ? is_breakpoint : !place.is_forced;
+        if (fits && !is_claimed(place)) return &place;
+    }
+    return nullptr;
+}
+
+Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
+    if (auto module = module_around(at); !module) return std::unexpected(module.error());
+    Place* place = find_usable(at, options.breakpoint);
+    if (place == nullptr) {
+        auto planned = plan(at, options);
+        if (!planned) return std::unexpected(planned.error());
+        place = places_.emplace(at, std::move(*planned))->second.get();
+        made.push_back(place);
+    }
+    if (options.breakpoint == AllowBreakpoint::never && place->site_class == SiteClass::breakpoint)
+        return std::unexpected(place->why);
+    if (options.breakpoint == AllowBreakpoint::if_needed && place->site_class == SiteClass::breakpoint && !place->is_armed &&
+        is_trap_blocked())
+        return refuse(Errc::signal_blocked, at);
+    return place;
+}
+
+void Places::forget(Place& place) noexcept {
+    if (place.stub) memory_.release(place.stub, place.code.size);
+    if (place.entry && place.entry != place.stub) memory_.release(place.entry, arch::jump_anywhere_bytes);
+    const auto [begin, end] = places_.equal_range(place.hit.at);
+    for (auto next = begin; next != end; ++next) {
+        if (next->second.get() != &place) continue;
+        places_.erase(next);
+        return;
+    }
+}
+
+// Places whose object is not loaded any more.
+void Places::forget_unloaded(AddressRange module) {
+    seen_ = nullptr;
+    for (auto next = places_.lower_bound(module.begin); next != places_.end() && next->first < module.end;) {
+        if (is_still_there(*next->second)) {
+            ++next;
+            continue;
+        }
+        next->second->is_gone = true;
+        gone_.push_back(std::move(next->second));  // threads may be in its stub
+        next = places_.erase(next);
+    }
+}
+
+// Stubs of new places, where no thread can be; and last, because it is for ever, what unwinders have to know of them.
+Result<void> Places::write(std::span<Place* const> made) {
+    std::vector<StubFrame> frames;
+    frames.reserve(made.size());
+    for (const Place* place : made) frames.push_back({&place->code, &place->displaced, place->stub});
+    {
+        const Registry::Hold hold(Registry::instance());
+        TextPoke poke(*backend().writing);
+        if (auto done = unwritten_.write(poke, memory_); !done) return done;
+        if (auto done = poke.sync(); !done) return done;
+    }
+    unwritten_.clear();
+    if (!register_frames(frames)) return refuse(Errc::out_of_memory, {});
+    return {};
+}
+
+Result<void> Places::arm(std::span<Place* const> places) {
+    std::vector<Replacement> batch;
+    batch.reserve(places.size());
+    bool traps = false;
+    for (Place* place : places) {
+        traps = traps || place->site_class == SiteClass::breakpoint || place->replacement.boundaries != 0 ||
+                place->replacement.needs_breakpoints();
+        batch.push_back(place->replacement);
+    }
+    const Registry::Hold hold(Registry::instance());
+    if (traps) {
+        if (auto handled = Breakpoints::handle(); !handled) return handled;
+        may_trap_.store(true, std::memory_order_relaxed);
+    }
+    for (const Place* place : places) {
+        if (auto done = Breakpoints::enter(place->hit.at, place->stub); !done) return done;
+        for (std::size_t i = 1; i < place->displaced.count; ++i) {
+            const Address copy = place->stub + place->code.copy + place->code.relocated.begins[i];
+            if (auto done = Breakpoints::enter(place->hit.at + place->displaced.begins[i], copy); !done) return done;
+        }
+    }
+    if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
+    for (Place* place : places) place->is_armed = true;
+    return {};
+}
+
+// Where the system refuses, the jumps stay, and lead to nobody.
+void Places::disarm(std::span<Place* const> places) noexcept {
+    const Registry::Hold hold(Registry::instance());
+    disarm_under_text_lock(places);
+}
+
+void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
+    constexpr std::size_t at_once = os::Reading::most;
+    std::array<Replacement, at_once> batch;
+    GuardedPoke poke(*backend().writing);
+    while (!places.empty()) {
+        const auto now = places.first(std::min(places.size(), at_once));
+        const std::uint64_t there = are_still_there(now);
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < now.size(); ++i) {
+            const Place* const place = now[i];
+            if (!place->is_armed || place->is_gone || (there >> i & 1) == 0) continue;
+            batch[count] = place->replacement;
+            std::swap(batch[count].before, batch[count].after);
+            ++count;
+        }
+        if (count != 0 && poke.commit(std::span(batch).first(count)))
+            for (Place* place : now) place->is_armed = false;
+        places = places.subspan(now.size());
+    }
+}
+
+}  // namespace dynfunc

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// What users of probes call.
+#include <dynfunc/probe.hpp>
+#include <dynfunc/typed_probe.hpp>
+
+#include <utility>
+
+#include "probes.hpp"
+#include "reclaim.hpp"
+#include "trap_guard.hpp"
+
+namespace dynfunc {
+
+using detail::Consumer;
+
+void dynfunc_remove_after_hit(void* entry, Registers*) noexcept {
+    Probes::instance().remove(*static_cast<const ConsumerList::Entry*>(entry)->consumer);
+}
+
+Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& options) {
+    const ProbeRequest request{target, options};
+    auto attached = attach({&request, 1});
+    if (!attached) return std::unexpected(attached.error());
+    return std::move(attached->front());
+}
+
+Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) {
+    auto attached = Probes::instance().attach(requests);
+    if (attached && Probes::instance().may_trap()) start_trap_guard();
+    return attached;
+}
+
+void set_probes_in_children(InChildren what) { Probes::instance().keep_in_children(what); }
+
+void Probe::detach_nosync() noexcept {
+    if (consumer_ == nullptr) return;
+    Consumer* const consumer = std::exchange(consumer_, nullptr);
+    Probes::instance().detach({&consumer, 1});
+}
+
+void Probe::detach() noexcept {
+    if (consumer_ == nullptr) return;
+    detach_nosync();
+    if (!is_in_section()) synchronize();
+}
+
+void detail::detach_with(Probe& probe, Retired& owned) noexcept {
+    probe.detach_nosync();
+    retire(owned);
+    if (!is_in_section()) synchronize();
+}
+
+void Probe::detach(std::span<Probe> probes) noexcept {
+    constexpr std::size_t at_once = 256;
+    std::array<Consumer*, at_once> consumers;
+    std::size_t count = 0;
+    bool any = false;
+    for (Probe& probe : probes) {
+        if (probe.consumer_ == nullptr) continue;
+        any = true;
+        consumers[count++] = std::exchange(probe.consumer_, nullptr);
+        if (count == at_once) Probes::instance().detach(std::span(consumers).first(std::exchange(count, 0)));
+    }
+    if (count != 0) Probes::instance().detach(std::span(consumers).first(count));
+    if (any && !is_in_section()) synchronize();
+}
+
+std::uint64_t Probe::hits() const noexcept {
+    return consumer_ == nullptr ? 0 : count_hits(consumer_->counter) - consumer_->hits_before;
+}
+
+std::uint64_t Probe::missed() const noexcept {
+    if (consumer_ == nullptr) return 0;
+    return __atomic_load_n(&consumer_->place->hit.missed, __ATOMIC_RELAXED) - consumer_->missed_before;
+}
+
+ProbeInfo Probe::info() const { return consumer_ == nullptr ? ProbeInfo{} : Probes::instance().info(*consumer_); }
+
+}  // namespace dynfunc
