@@ -159,6 +159,16 @@ Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
     return put(at, word);
 }
 
+bool Breakpoints::find(Address at, SiteCode& instead) noexcept {
+    Table* const now = table.load(std::memory_order_acquire);
+    if (now == nullptr) return false;
+    const Place& place = now->place_of(at.value);
+    const std::uint64_t resume = place.resume.load(std::memory_order_acquire);
+    if (place.at.load(std::memory_order_relaxed) != at.value || (resume & is_code) != is_code) return false;
+    std::memcpy(instead.data(), &resume, instead.size());
+    return true;
+}
+
 [[gnu::section("dynfunc_hot")]] bool Breakpoints::go_on(void* context) noexcept {
     Table* const now = table.load(std::memory_order_acquire);
     const Address at = arch::trapped_at(context);

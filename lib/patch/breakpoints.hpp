@@ -26,6 +26,8 @@ public:
     // Threads, errors: as above.
     using SiteCode = std::array<std::byte, 7>;
     static Result<void> enter(Address at, const SiteCode& instead) noexcept;
+    // What was entered so; false: nothing.
+    static bool find(Address at, SiteCode& instead) noexcept;
     // For a thread that ran a breakpoint: false: it is none of ours.  Threads: signal handlers; takes no lock.
     static bool go_on(void* context) noexcept;
 

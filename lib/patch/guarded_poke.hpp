@@ -20,6 +20,7 @@ struct Replacement {
     Address at;
     std::uint8_t size = 0;        // 8 at most
     std::uint8_t boundaries = 0;  // bit k: a thread may stand at byte k; never bit 0
+    bool is_under_trap = false;   // nobody runs it: one store, whatever is asked for
     std::array<std::byte, 8> before{}, after{};
     std::size_t element = 0;
 
@@ -38,7 +39,9 @@ public:
     Result<void> commit(std::span<const Replacement> batch) noexcept;
 
 private:
-    bool in_steps(const Replacement& each) const noexcept { return always_ || each.needs_breakpoints(); }
+    bool in_steps(const Replacement& each) const noexcept {
+        return !each.is_under_trap && (always_ || each.needs_breakpoints());
+    }
     std::byte value(const Replacement& each, std::size_t k, int steps_done) const noexcept;
     bool collect(std::span<const Replacement> batch, int from, int to) noexcept;
 

@@ -15,10 +15,21 @@
 namespace dynfunc {
 namespace {
 
+Address instruction_of(const Poke& poke) noexcept {
+    return poke.size == arch::capabilities().reference_bytes ? arch::reference_begin(poke.at) : poke.at;
+}
+
+// A breakpoint on the opcode of a call site is a debugger's, or was left by a raw clone in the middle of a strict update. It
+// stays; nobody runs what is behind it.
+bool is_under_trap(const Poke& poke) noexcept {
+    const Address begin = instruction_of(poke);
+    return begin != poke.at && *begin.as<const std::byte*>() == arch::breakpoint().bytes[0];
+}
+
 // The instruction around what changes.
 Replacement replacement_of(const Poke& poke) noexcept {
-    Replacement made{.at = poke.at, .element = poke.element};
-    if (poke.size == arch::capabilities().reference_bytes) made.at = arch::reference_begin(poke.at);
+    const bool under_trap = is_under_trap(poke);
+    Replacement made{.at = under_trap ? poke.at : instruction_of(poke), .is_under_trap = under_trap, .element = poke.element};
     const auto lead = static_cast<std::size_t>(poke.at - made.at);
     made.size = static_cast<std::uint8_t>(lead + poke.size);
     std::memcpy(made.before.data(), made.at.as<const void*>(), lead);
@@ -28,10 +39,17 @@ Replacement replacement_of(const Poke& poke) noexcept {
     return made;
 }
 
-Result<void> enter(const Replacement& replacement, const std::array<std::byte, 8>& bytes) noexcept {
+// What a thread does that traps at the instruction, if `value` is what changes of it.
+Result<void> enter(const Poke& poke, std::uint64_t value) noexcept {
+    const Address begin = instruction_of(poke);
+    const auto lead = static_cast<std::size_t>(poke.at - begin);
     Breakpoints::SiteCode code{};
-    std::copy_n(bytes.begin(), code.size(), code.begin());
-    return Breakpoints::enter(replacement.at, code);
+    if (!is_under_trap(poke))
+        std::memcpy(code.data(), begin.as<const void*>(), lead);
+    else if (!Breakpoints::find(begin, code))
+        return {};  // a debugger's, who knows what stood there
+    std::memcpy(code.data() + lead, &value, std::min<std::size_t>(poke.size, code.size() - lead));
+    return Breakpoints::enter(begin, code);
 }
 
 constinit std::atomic<bool> strict{false};
@@ -44,16 +62,14 @@ Result<void> StrictPoke::commit(std::initializer_list<std::span<const Poke>> par
         for (const Poke& poke : part)
             if (!replacements_.push_back(replacement_of(poke)))
                 return std::unexpected(Error{.code = Errc::out_of_memory, .address = poke.at, .element = poke.element});
-    // A debugger's, or left by a raw clone in the middle of a strict update: nobody knows what stood there.
-    for (const Replacement& each : replacements_)
-        if (each.before[0] == arch::breakpoint().bytes[0] && each.size < sizeof each.before)
-            return std::unexpected(foreign_bytes(each.at, each.element));
     if (auto handled = Breakpoints::handle(); !handled) return handled;
-    for (const Replacement& each : replacements_)
-        if (auto entered = enter(each, each.after); !entered) return entered;
+    for (const auto part : parts)
+        for (const Poke& poke : part)
+            if (auto entered = enter(poke, poke.replacement); !entered) return entered;
     auto done = GuardedPoke(*backend().writing, true).commit(std::span<const Replacement>(replacements_));
-    if (!done)
-        for (const Replacement& each : replacements_) static_cast<void>(enter(each, each.before));  // is there: no memory
+    for (const auto part : parts)
+        for (const Poke& poke : part)
+            if (!done) static_cast<void>(enter(poke, poke.expected));  // is there: no memory
     return done;
 }
 

@@ -69,6 +69,9 @@ const char* asked_for() {
 const CallSitePatching at_start = call_site_patching();
 const std::vector<ObjectInfo> objects_at_start = objects();
 
+// In the megabytes of an instrumented program some bytes look like a call's and are none.
+constexpr std::size_t by_chance = test::address_sanitizer || test::thread_sanitizer ? 10 : 0;
+
 class CallSite : public testing::Test {
 protected:
     void SetUp() override { ASSERT_TRUE(set_call_sites(CallSites::on_change)); }
@@ -192,7 +195,7 @@ TEST_F(CallSite, BehindABreakpointIsLookedForAgainAtTheNextChange) {
     ASSERT_TRUE(stopped.retarget(&one));
     for (const CallSiteInfo& site : call_sites("sites::stopped"))
         EXPECT_EQ(site.patched, lies_in_one_word(site.field)) << site.reason;
-    EXPECT_EQ(objects().at(0).no_call_sites, 0u);
+    EXPECT_LE(objects().at(0).no_call_sites, by_chance);
     EXPECT_EQ(call_stopped(1), 7);
 }
 
@@ -231,7 +234,7 @@ TEST_F(CallSite, LeadsToTheTargetOnceItsFunctionWasChanged) {
     expect_result(12);
     ASSERT_TRUE(function.retarget(&one));
     expect_sites_lead_to(Address::of(&one));
-    EXPECT_EQ(objects()[0].no_call_sites, 0u);
+    EXPECT_LE(objects()[0].no_call_sites, by_chance);
 }
 
 TEST_F(CallSite, NeverLeadsEverySiteBack) {
