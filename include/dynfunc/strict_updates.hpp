@@ -17,7 +17,7 @@
 //
 // Limits: a thread that blocks SIGTRAP and comes to a site at that moment ends the process (the system does that); so does a
 // program that takes the signal during an update. A debugger stops at each such trap. Code that is being loaded, which nobody
-// runs yet, is written by plain stores.
+// runs yet, is written by plain stores. An update may need memory, and is refused without.
 #pragma once
 
 #include <dynfunc/result.hpp>
