@@ -205,7 +205,7 @@ TEST_F(CallSite, OfAFunctionThatIsNeverChangedIsPatchedOnlyWhenAlwaysIsAskedFor)
     if (at_start.when != CallSites::always) {
         const auto untouched_yet = find_function("sites::untouched")->call_sites;
         EXPECT_GE(untouched_yet.found, 1u);
-        EXPECT_LE(untouched_yet.found, 1u + by_chance); // nothing was read around them yet
+        EXPECT_LE(untouched_yet.found, 1u + by_chance);  // nothing was read around them yet
         EXPECT_EQ(untouched_yet.patched, 0u);
         EXPECT_STREQ(untouched_yet.left.at(0).reason, "what it calls was never changed, so it was not looked at");
     }

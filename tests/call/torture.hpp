@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <thread>
 
+#include "surroundings.hpp"
+
 namespace dynfunc::test {
 
 // For as long as DYNFUNC_TORTURE_SECONDS says, calls `look` ten times a second.
@@ -29,6 +31,10 @@ public:
     explicit TimerSignals(void (*handler)(int)) {
         struct sigaction action {};
         action.sa_handler = handler;
+        if (thread_sanitizer) {
+            asked_for = handler;
+            action.sa_handler = &with_breakpoints;
+        }
         action.sa_flags = SA_RESTART;
         sigaction(SIGALRM, &action, &before_);
         const itimerval every{{0, 500}, {0, 500}};
@@ -42,6 +48,16 @@ public:
     TimerSignals(const TimerSignals&) = delete;
 
 private:
+    // Handlers run with every signal blocked there, and strict updates need one.
+    static void with_breakpoints(int signal) {
+        sigset_t trap;
+        sigemptyset(&trap);
+        sigaddset(&trap, SIGTRAP);
+        pthread_sigmask(SIG_UNBLOCK, &trap, nullptr);
+        asked_for(signal);
+    }
+    static inline void (*asked_for)(int) = nullptr;
+
     struct sigaction before_ {};
 };
 
