@@ -13,8 +13,11 @@
 namespace dynfunc {
 namespace {
 
-// Not what a sanitizer or a preloaded object puts in front of them.
-constinit std::atomic<Address> set_handler{}, set_mask{};
+// Libc's own, not what a sanitizer or a preloaded object puts in front of them.
+using SetHandler = int (*)(int, const struct sigaction*, struct sigaction*);
+using SetMask = int (*)(int, const sigset_t*, sigset_t*);
+constinit std::atomic<SetHandler> set_handler{nullptr};
+constinit std::atomic<SetMask> set_mask{nullptr};
 constinit std::atomic<bool> started{false};
 // For ever: they are needed until the last instruction of the process. (Atomic: nobody reads it, and compilers drop what nobody
 // reads, but leak checkers look here.)
@@ -38,7 +41,7 @@ AfterHit on_set_handler(ProbeHit& hit) {
         struct sigaction without = *next;
         sigdelset(&without.sa_mask, SIGTRAP);
         // What it refuses, it refuses the original way, with errno.
-        if (sigaction(signal, &without, before) == 0) registers.return_now(0);
+        if (set_handler.load(std::memory_order_relaxed)(signal, &without, before) == 0) registers.return_now(0);
     }
     return AfterHit::keep;
 }
@@ -50,7 +53,7 @@ AfterHit on_set_mask(ProbeHit& hit) {
     if (how == SIG_UNBLOCK || next == nullptr || sigismember(next, SIGTRAP) != 1) return AfterHit::keep;
     sigset_t without = *next;
     sigdelset(&without, SIGTRAP);
-    const int refused = pthread_sigmask(how, &without, argument<sigset_t*>(registers, 2));
+    const int refused = set_mask.load(std::memory_order_relaxed)(how, &without, argument<sigset_t*>(registers, 2));
     registers.return_now(static_cast<std::uint64_t>(refused));
     return AfterHit::keep;
 }
@@ -58,16 +61,16 @@ AfterHit on_set_mask(ProbeHit& hit) {
 }  // namespace
 
 void prepare_trap_guard() noexcept {
-    if (set_mask.load(std::memory_order_acquire)) return;
+    if (set_mask.load(std::memory_order_acquire) != nullptr) return;
     void* const libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     if (libc == nullptr) return;
-    set_handler.store(Address::of(dlsym(libc, "sigaction")), std::memory_order_relaxed);
-    set_mask.store(Address::of(dlsym(libc, "pthread_sigmask")), std::memory_order_release);
+    set_handler.store(reinterpret_cast<SetHandler>(dlsym(libc, "sigaction")), std::memory_order_relaxed);
+    set_mask.store(reinterpret_cast<SetMask>(dlsym(libc, "pthread_sigmask")), std::memory_order_release);
     dlclose(libc);
 }
 
 void start_trap_guard() {
-    if (!set_mask.load(std::memory_order_acquire) || started.exchange(true)) return;
+    if (set_mask.load(std::memory_order_acquire) == nullptr || started.exchange(true)) return;
     const ProbeRequest requests[] = {
         {set_handler.load(std::memory_order_relaxed), {.on_hit = &on_set_handler, .breakpoint = AllowBreakpoint::never}},
         {set_mask.load(std::memory_order_relaxed), {.on_hit = &on_set_mask, .breakpoint = AllowBreakpoint::never}}};

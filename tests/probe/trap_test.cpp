@@ -2,6 +2,7 @@
 // Probes of class breakpoint in programs that have their own mind about SIGTRAP; and probes in children.
 #include <dynfunc/probe.hpp>
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,6 +21,21 @@
 extern "C" {
 void returns_at_once();  // one byte, and nothing behind it that is free: a breakpoint or nothing
 int walk_add(int, int);
+}
+
+namespace {
+
+using SetMask = int (*)(int, const sigset_t*, sigset_t*);
+std::atomic<int> own_set_mask_calls{0};
+
+}  // namespace
+
+// In front of libc's, as sanitizers and preloaded objects have theirs.
+extern "C" int pthread_sigmask(int how, const sigset_t* next, sigset_t* before) noexcept {
+    static constinit std::atomic<SetMask> behind{nullptr};
+    if (behind == nullptr) behind = reinterpret_cast<SetMask>(dlsym(RTLD_NEXT, "pthread_sigmask"));
+    ++own_set_mask_calls;
+    return behind.load()(how, next, before);
 }
 
 namespace dynfunc {
@@ -135,6 +151,18 @@ TEST_F(TrapTest, MasksLeaveTheSignalOut) {
     EXPECT_EQ(sigismember(&masking.sa_mask, SIGTRAP), 0);
     EXPECT_EQ(sigaction(SIGKILL, &masking, nullptr), -1);
     EXPECT_EQ(errno, EINVAL);
+}
+
+// What stands in front of libc is called by the program, and by nobody else on its way.
+TEST_F(TrapTest, WhatStandsInFrontOfLibcIsCalledOnce) {
+    const sigset_t all = everything();
+    sigset_t before;
+    own_set_mask_calls = 0;
+    ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &all, &before), 0);
+    ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &before, nullptr), 0);
+    EXPECT_EQ(own_set_mask_calls, 2);
+    returns_at_once();
+    EXPECT_EQ(hits, 1);
 }
 
 // The control: without the library's probes on libc the process dies.
