@@ -196,17 +196,6 @@ Params figures(const Series& series, const Series* of_kernel, const Armed& armed
     return params;
 }
 
-Burst burst_of(std::size_t threads, bool quick) {
-    Burst burst{.threads = threads, .seconds = quick ? 0.010 : 0.020, .warm_up = quick ? 0.003 : 0.006};
-    // Longer where threads take turns.
-    if (burst.oversubscribed()) burst.seconds *= 2.5;
-    return burst;
-}
-
-std::vector<std::size_t> thread_counts(bool quick) {
-    return quick ? std::vector<std::size_t>{1, 2, 8} : std::vector<std::size_t>{1, 2, 4, 8, 16, 32, 64};
-}
-
 void measure_threads(Run& run, const TargetFunction& target, const std::vector<Probed>& all, std::size_t threads, Lines& lines,
                      const std::vector<std::pair<std::string, std::string>>& refused) {
     const Params params = {{"target", std::string(target.id)}, {"threads", static_cast<std::int64_t>(threads)}};
@@ -219,7 +208,7 @@ void measure_threads(Run& run, const TargetFunction& target, const std::vector<P
                  .clock = Clock::threads_cpu,
                  .ratio_of = RatioOf::rates});
     for (const auto& [id, reason] : refused) group.leave_out(id, params, reason);
-    const Burst burst = burst_of(threads, run.quick);
+    const Burst burst = scaling_burst(threads, run.quick);
     std::vector<Series> series(all.size());
     const Series* of_kernel = nullptr;
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -245,7 +234,7 @@ void measure_target(Run& run, const TargetFunction& target) {
     std::vector<std::pair<std::string, std::string>> refused;
     const std::vector<Probed> all = arm_all(target, refused);
     Lines lines(target, all);
-    for (const std::size_t threads : thread_counts(run.quick)) measure_threads(run, target, all, threads, lines, refused);
+    for (const std::size_t threads : scaling_threads(run.quick)) measure_threads(run, target, all, threads, lines, refused);
     run.results.add(std::move(lines.table));
 }
 

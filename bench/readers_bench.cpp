@@ -34,17 +34,6 @@ void read_while_asked(Worker& worker, const Flavour& flavour) {
     worker.finish();
 }
 
-Burst burst_of(std::size_t threads, bool quick) {
-    Burst burst{.threads = threads, .seconds = quick ? 0.010 : 0.020, .warm_up = quick ? 0.002 : 0.004};
-    // Longer where threads take turns.
-    if (burst.oversubscribed()) burst.seconds *= 2;
-    return burst;
-}
-
-std::vector<std::size_t> thread_counts(bool quick) {
-    return quick ? std::vector<std::size_t>{1, 2, 8} : std::vector<std::size_t>{1, 2, 4, 8, 16, 32, 64};
-}
-
 std::string nanoseconds(double ns) {
     char text[32];
     std::snprintf(text, sizeof text, "%.2f", ns);
@@ -94,7 +83,7 @@ void measure_sections(Run& run, const std::vector<Flavour>& all, std::size_t thr
                       .unit = "ns per section",
                       .clock = Clock::each_thread_cpu});
     const Params params = {{"threads", static_cast<std::int64_t>(threads)}};
-    const Burst burst = burst_of(threads, run.quick);
+    const Burst burst = scaling_burst(threads, run.quick);
     const bool has_urcu =
         std::ranges::any_of(all, [](const Flavour& flavour) { return flavour.id == "urcu-memb" && flavour.read != nullptr; });
     std::vector<std::vector<double>> rounds;
@@ -190,7 +179,7 @@ void bench_readers(Run& run) {
         if (flavour.read != nullptr) here.push_back(&flavour);
     Run own{run.results, run.quick ? quick_rounds : full_rounds, run.quick, run.matrix};
     Differences differences(here);
-    for (const std::size_t threads : thread_counts(run.quick)) measure_sections(own, all, threads, differences);
+    for (const std::size_t threads : scaling_threads(run.quick)) measure_sections(own, all, threads, differences);
     measure_waiting_alone(own, all);
     measure_waiting_for_a_reader(own, all);
     run.results.add(differences.take());

@@ -108,6 +108,17 @@ void Worker::finish() {
     end_ = now(Clock::wall);
 }
 
+std::vector<std::size_t> scaling_threads(bool quick) {
+    return quick ? std::vector<std::size_t>{1, 2, 8} : std::vector<std::size_t>{1, 2, 4, 8, 16, 32, 64};
+}
+
+Burst scaling_burst(std::size_t threads, bool quick) {
+    Burst burst{.threads = threads, .seconds = quick ? 0.010 : 0.020, .warm_up = quick ? 0.003 : 0.006};
+    // Longer where threads take turns.
+    if (burst.oversubscribed()) burst.seconds *= 2.5;
+    return burst;
+}
+
 Outcome run_threads(const Burst& burst, const std::function<void(Worker&)>& work) { return Turn(burst).run(work); }
 
 }  // namespace bench

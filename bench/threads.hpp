@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace bench {
 
@@ -70,6 +71,10 @@ private:
     std::uint64_t hits_ = 0, misses_ = 0, interrupts_ = 0, misses_in_interrupts_ = 0;
     double cpu_begin_ = 0, cpu_ns_ = 0, end_ = 0;
 };
+
+// Of the benches that show how something scales: the numbers of threads, and one round of each.
+std::vector<std::size_t> scaling_threads(bool quick);
+Burst scaling_burst(std::size_t threads, bool quick);
 
 // Throws what a thread's work throws.
 Outcome run_threads(const Burst& burst, const std::function<void(Worker&)>& work);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "guarded_poke.hpp"
 
+#include <cstring>
+
 #include "fatal.hpp"
 #include "probe_stub.hpp"
 
@@ -49,19 +51,13 @@ bool GuardedPoke::collect(std::span<const Replacement> batch, int from, int to) 
 }
 
 Result<void> GuardedPoke::commit(std::span<const Replacement> batch) noexcept {
-    Result<void> done;
+    // Every byte: also those that stay as they are must be what the plan was made for.
+    for (const Replacement& each : batch)
+        if (std::memcmp(each.at.as<const void*>(), each.before.data(), each.size) != 0)
+            return std::unexpected(foreign_bytes(each.at, each.element));
     // What a step needs is less than this, so that none of them wants for memory.
-    if (!pokes_.reserve(2 * batch.size() + 1))
-        done = std::unexpected(Error{.code = Errc::out_of_memory});
-    else
-        for (const Replacement& each : batch) {
-            pokes_.clear();
-            // Every byte: also those that stay as they are must be what the plan was made for.
-            for (std::size_t k = 0; done && k < each.size; ++k)
-                if (std::byte{*(each.at + static_cast<std::ptrdiff_t>(k)).as<const std::byte*>()} != each.before[k])
-                    done = std::unexpected(foreign_bytes(each.at, each.element));
-            if (!done) break;
-        }
+    if (!pokes_.reserve(2 * batch.size() + 1)) return std::unexpected(Error{.code = Errc::out_of_memory});
+    Result<void> done;
     for (int step = 0; done && step < steps; ++step) {
         static_cast<void>(collect(batch, step, step + 1));
         if (pokes_.empty()) continue;

@@ -67,9 +67,9 @@ Result<void> StrictPoke::commit(std::initializer_list<std::span<const Poke>> par
         for (const Poke& poke : part)
             if (auto entered = enter(poke, poke.replacement); !entered) return entered;
     auto done = GuardedPoke(*backend().writing, true).commit(std::span<const Replacement>(replacements_));
+    if (done) return done;
     for (const auto part : parts)
-        for (const Poke& poke : part)
-            if (!done) static_cast<void>(enter(poke, poke.expected));  // is there: no memory
+        for (const Poke& poke : part) static_cast<void>(enter(poke, poke.expected));  // is there: no memory
     return done;
 }
 

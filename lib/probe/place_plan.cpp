@@ -24,10 +24,8 @@ bool begins_instruction(Address at, Address function, std::span<const std::byte>
 
 }  // namespace
 
-Result<std::unique_ptr<Place>> Places::plan(Address at, const ProbeOptions& options) {
-    const auto module = module_around(at);
-    if (!module) return std::unexpected(module.error());
-    const ModuleCode& code = **module;
+Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, const ProbeOptions& options) {
+    const ModuleCode& code = module.code;
     if (!code.is_text(at)) return refuse(Errc::not_executable, at);
     if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
     const AddressRange function = code.function_around(at);
@@ -60,7 +58,7 @@ Result<std::unique_ptr<Place>> Places::plan(Address at, const ProbeOptions& opti
     place->hit.at = at;
     place->is_function_begin = at == function.begin;
     place->is_forced = options.breakpoint == AllowBreakpoint::always;
-    place->is_loading = seen_->was_loading;
+    place->is_loading = module.was_loading;
     Result<void> done = refuse(Errc::too_short, at);
     for (const SiteForm& form : site_forms) {
         if (place->is_forced) break;
@@ -75,9 +73,8 @@ Result<std::unique_ptr<Place>> Places::plan(Address at, const ProbeOptions& opti
 
 // By the library itself, for its functions, keys and tracepoints.
 bool Places::is_patched(AddressRange range) const noexcept {
-    const auto module =
-        std::ranges::find_if(modules_, [range](const Module& each) { return each.range.contains(range.begin); });
-    if (module == modules_.end()) return false;
+    const Module* const module = known_module(range.begin);
+    if (module == nullptr) return false;
     const auto behind = std::ranges::lower_bound(module->patched, range.end, {}, &AddressRange::begin);
     return behind != module->patched.begin() && range.begin < behind[-1].end;
 }

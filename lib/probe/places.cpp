@@ -26,9 +26,9 @@ bool Places::is_trap_blocked() {
 }
 
 // Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
-Result<const ModuleCode*> Places::module_around(Address at) {
+Result<const Places::Module*> Places::module_around(Address at) {
     // Whoever attaches to many keeps all of them loaded meanwhile.
-    if (seen_ != nullptr && seen_->range.contains(at)) return &seen_->code;
+    if (seen_ != nullptr && seen_->range.contains(at)) return seen_;
     dl_find_object found{};
     const bool is_loading = _dl_find_object(at.as<void*>(), &found) != 0;
     const AddressRange range = !is_loading ? object_around(at.as<const void*>())
@@ -44,8 +44,7 @@ Result<const ModuleCode*> Places::module_around(Address at) {
     if (known != modules_.end()) {
         // Of one that was being loaded the library's own places were not known yet.
         if (known->range.end == range.end && known->identity == identity && known->was_loading == is_loading) {
-            seen_ = &*known;
-            return &known->code;
+            return seen_ = &*known;
         }
         forget_unloaded(known->range);
         modules_.erase(known);
@@ -66,8 +65,12 @@ Result<const ModuleCode*> Places::module_around(Address at) {
     });
     std::ranges::sort(patched, {}, &AddressRange::begin);
     modules_.push_back({range, identity, std::move(*code), std::move(patched), is_loading});
-    seen_ = &modules_.back();
-    return &seen_->code;
+    return seen_ = &modules_.back();
+}
+
+const Places::Module* Places::known_module(Address at) const noexcept {
+    const auto found = std::ranges::find_if(modules_, [at](const Module& each) { return each.range.contains(at); });
+    return found == modules_.end() ? nullptr : &*found;
 }
 
 bool Place::is_code(std::span<const std::byte> code) const noexcept {
@@ -129,8 +132,8 @@ Place* Places::find_usable(Address at, AllowBreakpoint breakpoint) {
     auto [begin, end] = places_.equal_range(at);
     if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
         // Loaded again, perhaps.
-        const auto module = std::ranges::find_if(modules_, [at](const Module& each) { return each.range.contains(at); });
-        forget_unloaded(module != modules_.end() ? module->range : AddressRange{at, at + 1});
+        const Module* const module = known_module(at);
+        forget_unloaded(module != nullptr ? module->range : AddressRange{at, at + 1});
         std::tie(begin, end) = places_.equal_range(at);
     }
     for (auto next = begin; next != end; ++next)
@@ -145,10 +148,11 @@ Place* Places::find_usable(Address at, AllowBreakpoint breakpoint) {
 }
 
 Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
-    if (auto module = module_around(at); !module) return std::unexpected(module.error());
+    const auto module = module_around(at);
+    if (!module) return std::unexpected(module.error());
     Place* place = find_usable(at, options.breakpoint);
     if (place == nullptr) {
-        auto planned = plan(at, options);
+        auto planned = plan(**module, at, options);
         if (!planned) return std::unexpected(planned.error());
         place = places_.emplace(at, std::move(*planned))->second.get();
         made.push_back(place);

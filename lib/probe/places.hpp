@@ -99,15 +99,17 @@ private:
         bool was_loading = false;
     };
 
-    Result<const ModuleCode*> module_around(Address at);
+    Result<const Module*> module_around(Address at);
     Place* find_usable(Address at, AllowBreakpoint breakpoint);
     template <class Visit>
     void for_each_claimed(AddressRange range, Visit&& visit) const;
     bool is_claimed(const Place& place) const noexcept;
+    // Of those that were read already; null: none.
+    const Module* known_module(Address at) const noexcept;
     bool is_patched(AddressRange range) const noexcept;
     bool is_trap_blocked();
     void forget_unloaded(AddressRange module);
-    Result<std::unique_ptr<Place>> plan(Address at, const ProbeOptions& options);
+    Result<std::unique_ptr<Place>> plan(const Module& module, Address at, const ProbeOptions& options);
     Result<void> try_form(Place& place, const SiteForm& form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
     Result<void> make_stub(Place& place);

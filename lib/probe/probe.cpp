@@ -7,7 +7,6 @@
 
 #include "probes.hpp"
 #include "reclaim.hpp"
-#include "trap_guard.hpp"
 
 namespace dynfunc {
 
@@ -24,11 +23,7 @@ Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& optio
     return std::move(attached->front());
 }
 
-Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) {
-    auto attached = Probes::instance().attach(requests);
-    if (attached && Probes::instance().may_trap()) start_trap_guard();
-    return attached;
-}
+Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) { return Probes::instance().attach(requests); }
 
 void set_probes_in_children(InChildren what) { Probes::instance().keep_in_children(what); }
 

@@ -19,7 +19,6 @@
 #include "probes.hpp"
 #include "reclaim.hpp"
 #include "registry.hpp"
-#include "trap_guard.hpp"
 
 namespace dynfunc {
 
@@ -113,7 +112,7 @@ private:
 Result<void> ProbePatterns::watch() {
     {
         const Hold hold(*this);
-        if (watching_ || debug_ != nullptr) return {};
+        if (debug_ != nullptr) return {};
     }
     const r_debug* const debug = debug_interface();
     if (debug == nullptr || debug->r_brk == 0) return {};  // nothing is ever loaded
@@ -141,7 +140,6 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
         Probes::Tolerance tolerance{.loading = object.base};
         auto probes = Probes::instance().attach(requests, &tolerance);
         if (!probes) return std::unexpected(probes.error());
-        if (Probes::instance().may_trap()) start_trap_guard();
         auto refused = tolerance.refused.begin();
         auto probe = probes->begin();
         for (std::size_t i = 0; i < functions.size(); ++i) {

@@ -25,6 +25,8 @@ using detail::Consumer;
 namespace {
 
 bool is_listening(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_removed, __ATOMIC_RELAXED); }
+// Returns whether it did until now.
+bool stop_listening(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_removed, true, __ATOMIC_RELAXED); }
 
 void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<ConsumerList*>(&item)); }
 
@@ -86,7 +88,7 @@ void Probes::adopt(Copied copied) noexcept {
 // Of every place, in the only thread of a child process.
 void Probes::drop_all() noexcept {
     places_.for_each([this](Place& place) {
-        for (Consumer* consumer : place.consumers) __atomic_store_n(&consumer->is_removed, true, __ATOMIC_RELAXED);
+        for (Consumer* consumer : place.consumers) stop_listening(*consumer);
         publish(place, nullptr);
         Place* const one = &place;
         if (place.is_armed) places_.disarm_under_text_lock({&one, 1});
@@ -138,6 +140,12 @@ Result<std::uint32_t> Probes::take_counter() {
 }
 
 Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests, Tolerance* tolerance) {
+    auto attached = attach_all(requests, tolerance);
+    if (attached && places_.may_trap()) start_trap_guard();
+    return attached;
+}
+
+Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance) {
     if (requests.empty()) return refuse(Errc::empty_batch, {});
     std::vector<Address> addresses;
     addresses.reserve(requests.size());
@@ -250,7 +258,7 @@ void Probes::detach(std::span<Consumer* const> consumers) noexcept {
     constexpr std::size_t at_once = 64;
     const Hold hold(*this);
     if (is_copied_half_way_) {
-        for (Consumer* consumer : consumers) __atomic_store_n(&consumer->is_removed, true, __ATOMIC_RELAXED);
+        for (Consumer* consumer : consumers) stop_listening(*consumer);
         return;
     }
     std::array<Place*, at_once> empty;
@@ -258,7 +266,7 @@ void Probes::detach(std::span<Consumer* const> consumers) noexcept {
     const auto disarm_empty = [&] { places_.disarm(std::span(empty).first(std::exchange(count, 0))); };
     for (Consumer* consumer : consumers) {
         Place& place = *consumer->place;
-        __atomic_store_n(&consumer->is_removed, true, __ATOMIC_RELAXED);
+        stop_listening(*consumer);
         std::erase(place.consumers, consumer);
         const bool has_more = std::ranges::any_of(place.consumers, is_listening);
         ConsumerList* const list = has_more ? make_list(place.consumers) : nullptr;
@@ -284,7 +292,7 @@ void Probes::reclaim_consumer(Retired& item) noexcept {
 }
 
 void Probes::remove(Consumer& consumer) noexcept {
-    if (__atomic_exchange_n(&consumer.is_removed, true, __ATOMIC_RELAXED)) return;
+    if (!stop_listening(consumer)) return;
     Place& place = *consumer.place;
     const ConsumerList* const list = __atomic_load_n(&place.hit.consumers, __ATOMIC_ACQUIRE);
     if (list == nullptr ||

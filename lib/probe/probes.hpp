@@ -33,6 +33,7 @@ public:
         Address loading{};  // the base of a shared object that the dynamic linker is loading, or null
         std::vector<Error> refused{};
     };
+    // Threads: no lock is held but that of patterns.
     Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests, Tolerance* tolerance = nullptr);
     // Not waiting for anybody. Each consumer is retired.
     void detach(std::span<detail::Consumer* const> consumers) noexcept;
@@ -40,12 +41,11 @@ public:
     void remove(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
     void keep_in_children(InChildren what);
-    // Whether threads may have to trap at some place, ever.
-    bool may_trap() const noexcept { return places_.may_trap(); }
 
 private:
     class Hold;
 
+    Result<std::vector<Probe>> attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance);
     Result<void> start() noexcept;
     Result<std::uint32_t> take_counter();
     static void publish(Place& place, ConsumerList* list) noexcept;
