@@ -43,9 +43,8 @@ Result<const Places::Module*> Places::module_around(Address at) {
         std::ranges::find_if(modules_, [range](const Module& module) { return module.range.begin == range.begin; });
     if (known != modules_.end()) {
         // Of one that was being loaded the library's own places were not known yet.
-        if (known->range.end == range.end && known->identity == identity && known->was_loading == is_loading) {
+        if (known->range.end == range.end && known->identity == identity && known->was_loading == is_loading)
             return seen_ = &*known;
-        }
         forget_unloaded(known->range);
         modules_.erase(known);
     }

@@ -12,7 +12,7 @@ namespace dynfunc {
 // Finds the functions. Asks the dynamic linker: not under a lock.
 void prepare_trap_guard() noexcept;
 // Attaches those probes, once; where that is refused, the program's handlers are still taken from at each attach.
-// Threads: no lock is held. Throws: std::bad_alloc.
+// Threads: no lock is held but that of patterns. Throws: std::bad_alloc.
 void start_trap_guard();
 
 }  // namespace dynfunc
