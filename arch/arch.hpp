@@ -127,6 +127,9 @@ void confirm_references(AddressRange function, std::span<Reference> ascending) n
 // stores. `range` is the address at which the code is executed.
 void flush_text(AddressRange range) noexcept;
 
+// Whether a word that the kernel copies into running code, with whatever its copy routine has, is fetched old or new.
+bool fetches_whole_copied_words() noexcept;
+
 ProbeCode probe_code() noexcept;
 
 // For a handler of the signal that a breakpoint raises, of its ucontext_t: where the breakpoint stands, and where the thread

@@ -25,6 +25,9 @@ namespace dynfunc::arch::arm64 {
 // layer above. The compiler's builtin knows the line sizes, and the cores that need no dc or no ic.
 void flush_text(AddressRange range) noexcept { __builtin___clear_cache(range.begin.as<char*>(), range.end.as<char*>()); }
 
+// A word has 4 bytes, and the kernel's copy moves it at once.
+bool fetches_whole_copied_words() noexcept { return true; }
+
 ProbeCode probe_code() noexcept {
     return ProbeCode{.run = &dynfunc_probe_run,
                      .site = Address::of(&dynfunc_probe_run),

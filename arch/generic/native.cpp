@@ -6,6 +6,8 @@ namespace dynfunc::arch::generic {
 // Nobody has written text.
 void flush_text(AddressRange) noexcept {}
 
+bool fetches_whole_copied_words() noexcept { return true; }
+
 // Nothing to try: null.
 ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .first = {}, .second = {}}; }
 

@@ -8,7 +8,8 @@
 //     who stores                 the kernel's copy routine              this thread, one 8-byte store a word
 //     page afterwards            the file's, copied privately           shared memory (a forked child needs pages of its own)
 //     refused by                 no /proc, proc_mem.force_override,     vm.memfd_noexec=2, seccomp, execmem policies
-//                                seccomp
+//                                seccomp; processors that may fetch
+//                                half of what the kernel copies
 //     cost, one word (measured)  1.3 us                                 6 us; 14 us while other cores run (two TLB flushes)
 //
 // Why the first is preferred: docs/decisions/0001-text-writer.md.

@@ -69,6 +69,8 @@ public:
             refuse("DYNFUNC_TEXT_WRITER is none of process_memory, memory_file: ignored", 0);
         if (only_memory_file)
             refuse("DYNFUNC_TEXT_WRITER=memory_file asks for this writer", 0);
+        else if (!arch::fetches_whole_copied_words())
+            refuse("/proc/self/mem: this processor may fetch half of a word that the kernel copies", 0);
         else if (auto* writing = new (process_memory_storage) ProcessMemoryWriting;
                  accept(try_writing(*writing, "/proc/self/mem", not_executed_process_memory)))
             return result(Form::patched, writing);
