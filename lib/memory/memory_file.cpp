@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fatal.hpp"
 #include "os.hpp"
 #include "text_writer.hpp"
 
@@ -48,80 +49,97 @@ Address page_of(Address at) noexcept { return Address{at.value & ~(os::page_size
 }  // namespace
 
 // bytes before, bytes after:  the same. The page is exchanged for one of equal content in one system call: a thread that runs
-// there executes the old page or the new one and cannot tell.
-Result<void> MemoryFileWriting::replace_page(Address page) noexcept {
+// there executes the old page or the new one and cannot tell. It is a private mapping of the memory file, so that a debugger
+// may write to it, and shows what the file holds until somebody does. The other mapping is how the file is written.
+Result<void> MemoryFileWriting::replace_page(Replaced& replaced) noexcept {
     const int file = create_memory_file();
-    bool done = file >= 0;
-    if (done) {
-        const std::size_t size = os::page_size();
-        // The bare system call: the thread sanitizer's mmap() wants to mark the page as new and faults, because it keeps
-        // no record of text. Every argument as wide as a register: of a narrower one the kernel would read half by chance.
-        done = write_all(file, page, size) && syscall(SYS_mmap, page.value, size, long{PROT_READ | PROT_EXEC},
-                                                      long{MAP_SHARED | MAP_FIXED}, long{file}, 0L) != -1;
-        const int saved = errno;
-        close(file);
-        errno = saved;
+    const std::size_t size = os::page_size();
+    void* alias = MAP_FAILED;
+    bool done = file >= 0 && write_all(file, replaced.page, size);
+    if (done) alias = mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
+    // The bare system call: the thread sanitizer's mmap() wants to mark the page as new and faults, because it keeps
+    // no record of text. Every argument as wide as a register: of a narrower one the kernel would read half by chance.
+    done = done && alias != MAP_FAILED &&
+           syscall(SYS_mmap, replaced.page.value, size, long{PROT_READ | PROT_EXEC}, long{MAP_PRIVATE | MAP_FIXED}, long{file},
+                   0L) != -1;
+    const Error error = refused(replaced.page);
+    if (file >= 0) close(file);
+    if (!done) {
+        if (alias != MAP_FAILED) munmap(alias, size);
+        return std::unexpected(error);
     }
-    if (!done) return std::unexpected(refused(page));
+    unmap_alias(replaced);
+    replaced.alias = Address::of(alias);
     return {};
 }
 
-Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> bytes) noexcept {
-    const Address page = page_of(at);
-    if (std::find(replaced_.begin(), replaced_.end(), page) == replaced_.end()) {
-        // Listed first: a replaced page that is not listed would stay shared with a child.
-        if (!replaced_.push_back(page)) return std::unexpected(Error{.code = Errc::out_of_memory, .address = page});
-        if (auto replaced = replace_page(page); !replaced) {
-            replaced_.truncate(replaced_.size() - 1);
-            return replaced;
-        }
-    }
-    // 1. a second mapping of the same memory, elsewhere, first with the rights of the first, then writable, never executable.
+void MemoryFileWriting::unmap_alias(Replaced& replaced) noexcept {
+    if (replaced.alias) munmap(replaced.alias.as<void*>(), os::page_size());
+    replaced.alias = {};
+}
+
+// The words, one aligned store each. A thread that runs there sees each word old or new. Afterwards nothing writable is left.
+Result<void> MemoryFileWriting::write_alias(const Replaced& replaced, Address at, std::span<const std::byte> bytes) noexcept {
     const std::size_t size = os::page_size();
-    const auto map_again = [&] { return mremap(page.as<void*>(), 0, size, MREMAP_MAYMOVE); };  // old size 0: shared memory
-    void* alias = map_again();
-    if (alias == MAP_FAILED && errno == EINVAL) {
-        // Private: the object whose page was replaced is unloaded, and another one is here.
-        if (auto replaced = replace_page(page); !replaced) return replaced;
-        alias = map_again();
-    }
-    if (alias == MAP_FAILED) return std::unexpected(refused(at));
-    if (mprotect(alias, size, PROT_READ | PROT_WRITE) != 0) {
-        const Error error = refused(at);
-        munmap(alias, size);
-        return std::unexpected(error);
-    }
-    // 2. the words, one aligned store each. A thread that runs there sees each word old or new.
-    std::byte* to = static_cast<std::byte*>(alias) + (at - page);
+    void* const alias = replaced.alias.as<void*>();
+    if (mprotect(alias, size, PROT_READ | PROT_WRITE) != 0) return std::unexpected(refused(at));
+    std::byte* to = static_cast<std::byte*>(alias) + (at - replaced.page);
     for (std::size_t done = 0; done < bytes.size();) {
         const bool whole = bytes.size() - done >= sizeof(std::uint64_t) && (at.value + done) % sizeof(std::uint64_t) == 0;
         done +=
             whole ? store<std::uint64_t>(to + done, bytes.data() + done) : store<std::uint32_t>(to + done, bytes.data() + done);
     }
-    // 3. nothing writable is left.
-    munmap(alias, size);
+    if (mprotect(alias, size, PROT_READ) != 0) fatal("the system refuses to take back the right to write to code");
     return {};
 }
 
-void MemoryFileWriting::forget(AddressRange range) noexcept {
-    const auto* last = std::remove_if(replaced_.begin(), replaced_.end(), [&](Address page) { return range.contains(page); });
-    replaced_.truncate(static_cast<std::size_t>(last - replaced_.begin()));
+Result<void> MemoryFileWriting::write(Address at, std::span<const std::byte> bytes) noexcept {
+    const Address page = page_of(at);
+    auto* known = std::find_if(replaced_.begin(), replaced_.end(), [page](const Replaced& each) { return each.page == page; });
+    if (known == replaced_.end()) {
+        // Listed first: a replaced page that is not listed would stay shared with a child.
+        if (!replaced_.push_back({page, {}})) return std::unexpected(Error{.code = Errc::out_of_memory, .address = page});
+        known = replaced_.end() - 1;
+        if (auto replaced = replace_page(*known); !replaced) {
+            replaced_.truncate(replaced_.size() - 1);
+            return replaced;
+        }
+    }
+    if (auto written = write_alias(*known, at, bytes); !written) return written;
+    // A page that a debugger has written to, or that belongs to another object now, is no longer the file's.
+    if (std::memcmp(at.as<const void*>(), bytes.data(), bytes.size()) == 0) return {};
+    if (auto replaced = replace_page(*known); !replaced) return replaced;
+    return write_alias(*known, at, bytes);
 }
 
-// Shared memory stays shared across fork: each page becomes a new one with the content of this moment. A page that cannot is
+void MemoryFileWriting::forget(AddressRange range) noexcept {
+    remove_if([range](Replaced& each) {
+        if (!range.contains(each.page)) return false;
+        unmap_alias(each);
+        return true;
+    });
+}
+
+// The file stays the same across fork: each page becomes a new one with the content of this moment. A page that cannot is
 // struck from the list, so that a later write tries again before it stores anything.
 Result<void> MemoryFileWriting::adopt_in_child() noexcept {
     Result<void> first_refusal;
-    const auto* last = std::remove_if(replaced_.begin(), replaced_.end(), [&](Address page) {
-        auto replaced = replace_page(page);
-        if (!replaced && first_refusal) first_refusal = replaced;
-        return !replaced.has_value();
+    remove_if([&](Replaced& each) {
+        auto replaced = replace_page(each);
+        if (replaced) return false;
+        if (first_refusal) first_refusal = replaced;
+        unmap_alias(each);
+        return true;
     });
-    replaced_.truncate(static_cast<std::size_t>(last - replaced_.begin()));
     return first_refusal;
 }
 
 // A page that is not listed is replaced before it is written.
-void MemoryFileWriting::leave_to_child() noexcept { replaced_.truncate(0); }
+void MemoryFileWriting::leave_to_child() noexcept {
+    remove_if([](Replaced& each) {
+        unmap_alias(each);
+        return true;
+    });
+}
 
 }  // namespace dynfunc

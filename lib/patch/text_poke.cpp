@@ -74,6 +74,7 @@ Result<void> TextPoke::write_run(std::span<const Poke> run) noexcept {
 }
 
 Result<void> TextPoke::write(std::span<const Poke> ascending, Between between, std::size_t& written) noexcept {
+    if (writing_.stores_words()) between = Between::anything;
     for (written = 0; written < ascending.size();) {
         const std::size_t length = run_length(ascending.subspan(written), between);
         if (auto done = write_run(ascending.subspan(written, length)); !done) return done;

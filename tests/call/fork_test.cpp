@@ -156,6 +156,7 @@ TEST_P(Fork, KeysAndTracepointsAreEachProcesssOwn) {
 // The child is made at any moment of the parent's updates, also while another thread holds the lock and has written one half.
 TEST_P(Fork, WhileOtherThreadsRetarget) {
     if (test::emulated && GetParam() == by_raw_clone) GTEST_SKIP() << "the emulator's own locks stay held in the child";
+    if (pages_stay_shared()) GTEST_SKIP() << limit;
     std::atomic<bool> stop{false};
     std::atomic<long> refused{0};
     std::jthread retargeter([&] {

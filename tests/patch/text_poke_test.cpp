@@ -19,6 +19,7 @@ alignas(4096) std::array<std::uint64_t, 1024> text{};
 class FakeWriting final : public TextWriting {
 public:
     TextWriter kind() const noexcept override { return TextWriter::none; }
+    bool stores_words() const noexcept override { return false; }
     Result<void> write(Address at, std::span<const std::byte> bytes) noexcept override {
         ++writes;
         sizes.push_back(bytes.size());
@@ -143,6 +144,7 @@ TEST_F(TextPokeDeathTest, ARefusalToPutBackAborts) {
     class RefuseFromThird final : public TextWriting {
     public:
         TextWriter kind() const noexcept override { return TextWriter::none; }
+        bool stores_words() const noexcept override { return false; }
         Result<void> write(Address, std::span<const std::byte>) noexcept override {
             if (++writes < 3) return {};
             return std::unexpected(Error{.code = Errc::text_not_writable});
