@@ -13,15 +13,17 @@ namespace dynfunc {
 enum class LockRank : std::uint8_t {
     grace_period = 1,    // one synchronize() at a time
     probe_patterns = 2,  // which patterns of functions there are, and the objects that they were applied to
-    probes = 3,          // which places have a probe, who listens there
-    patterns = 4,        // who listens to tracepoints by pattern
-    text = 5,            // everything that is registered, every patched byte
+    return_probes = 3,   // which records of calls are whose
+    probes = 4,          // which places have a probe, who listens there
+    patterns = 5,        // who listens to tracepoints by pattern
+    text = 6,            // everything that is registered, every patched byte
 };
 
 // What this thread is doing in the library: one word, so that a hit asks one question, and reads what it stored itself in the
 // same width (a wider load would wait until the store has left the core).
 using ThreadWork = std::uint32_t;
-inline constexpr ThreadWork delivers_a_hit = 0x100;  // below: one bit for each rank that it holds
+inline constexpr ThreadWork delivers_a_hit = 0x100;   // below: one bit for each rank that it holds
+inline constexpr ThreadWork prepares_a_call = 0x200;  // its first call of something wrapped: what it needs is being made
 extern "C" [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] constinit thread_local ThreadWork dynfunc_thread_work;
 
 // Constant-initialised, never destroyed: constructors that run before, and destructors that run after the library's own use it.
@@ -35,6 +37,7 @@ public:
     void unlock() noexcept;
     // In the only thread of a child process: whoever held the lock stayed in the parent. Returns whether somebody did.
     bool reset_in_child() noexcept;
+    LockRank rank() const noexcept { return rank_; }
 
 private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;

@@ -93,8 +93,11 @@ void Registry::unlock_all() noexcept {
 void Registry::take_part_in_forks(ForkPart& part) noexcept {
     const Hold hold(*this);
     start();
-    part.next = fork_parts_;
-    fork_parts_ = &part;
+    // In the order in which their locks may be taken.
+    ForkPart** at = &fork_parts_;
+    while (*at != nullptr && (*at)->lock.rank() < part.lock.rank()) at = &(*at)->next;
+    part.next = *at;
+    *at = &part;
 }
 
 bool Registry::has_call_site_in(AddressRange range) noexcept {

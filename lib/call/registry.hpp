@@ -235,4 +235,18 @@ void Registry::for_each_place_in(AddressRange object, Visit&& visit) {
     });
 }
 
+// A lock of a layer above. A fresh child process is made our own first, if that is where we are.
+class AdoptedLock {
+public:
+    explicit AdoptedLock(RankedMutex& lock) noexcept : lock_(lock) {
+        { const Registry::Hold adopted(Registry::instance()); }
+        lock_.lock();
+    }
+    ~AdoptedLock() { lock_.unlock(); }
+    AdoptedLock(const AdoptedLock&) = delete;
+
+private:
+    RankedMutex& lock_;
+};
+
 }  // namespace dynfunc

@@ -77,19 +77,6 @@ public:
         return *patterns;
     }
 
-    class Hold {
-    public:
-        explicit Hold(ProbePatterns& patterns) noexcept : patterns_(patterns) {
-            { const Registry::Hold adopted(Registry::instance()); }
-            patterns_.lock_.lock();
-        }
-        ~Hold() { patterns_.lock_.unlock(); }
-        Hold(const Hold&) = delete;
-
-    private:
-        ProbePatterns& patterns_;
-    };
-
     Result<ProbePattern> attach(std::string_view module, std::string_view function, const ProbeOptions& options);
     void detach(FunctionPattern& pattern) noexcept;
     std::vector<PatternMatch> matches(const FunctionPattern& pattern);
@@ -111,7 +98,7 @@ private:
 // Once; the probe stays.
 Result<void> ProbePatterns::watch() {
     {
-        const Hold hold(*this);
+        const AdoptedLock hold(lock_);
         if (debug_ != nullptr) return {};
     }
     const r_debug* const debug = debug_interface();
@@ -122,7 +109,7 @@ Result<void> ProbePatterns::watch() {
                                }});
     if (!probe) return std::unexpected(probe.error());
     Registry::instance().take_part_in_forks(fork_part_);
-    const Hold hold(*this);
+    const AdoptedLock hold(lock_);
     debug_ = debug;
     watching_ = std::move(*probe);
     return {};
@@ -155,7 +142,7 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
 
 // In the dynamic linker, when its list has changed.
 void ProbePatterns::on_change() noexcept {
-    const Hold hold(*this);
+    const AdoptedLock hold(lock_);
     if (debug_ == nullptr || debug_->r_state != r_debug::RT_CONSISTENT) return;
     for (const auto& pattern : patterns_) {
         std::erase_if(pattern->applied, [this](FunctionPattern::Applied& applied) {
@@ -206,7 +193,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     auto made = std::make_unique<FunctionPattern>(module, function, options);
     FunctionPattern& pattern = *made;
     {
-        const Hold hold(*this);
+        const AdoptedLock hold(lock_);
         patterns_.push_back(std::move(made));
     }
     ProbePattern handle(&pattern);
@@ -243,7 +230,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     for (const auto& [object, functions] : found.objects) loaded.emplace_back(object);
     Result<void> applied;
     {
-        const Hold hold(*this);
+        const AdoptedLock hold(lock_);
         for (std::size_t i = 0; i < loaded.size() && applied; ++i)
             if (loaded[i].is_loaded()) applied = apply(pattern, found.objects[i].first, found.objects[i].second);
     }
@@ -254,7 +241,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
 void ProbePatterns::detach(FunctionPattern& pattern) noexcept {
     std::unique_ptr<FunctionPattern> gone;
     {
-        const Hold hold(*this);
+        const AdoptedLock hold(lock_);
         const auto listed = std::ranges::find(patterns_, &pattern, &std::unique_ptr<FunctionPattern>::get);
         gone = std::move(*listed);
         patterns_.erase(listed);
@@ -265,7 +252,7 @@ void ProbePatterns::detach(FunctionPattern& pattern) noexcept {
 }
 
 std::vector<PatternMatch> ProbePatterns::matches(const FunctionPattern& pattern) {
-    const Hold hold(*this);
+    const AdoptedLock hold(lock_);
     std::vector<PatternMatch> all;
     for (const FunctionPattern::Applied& applied : pattern.applied)
         for (const FunctionPattern::Match& match : applied.matches)
@@ -274,7 +261,7 @@ std::vector<PatternMatch> ProbePatterns::matches(const FunctionPattern& pattern)
 }
 
 std::vector<PatternRefusal> ProbePatterns::refused(const FunctionPattern& pattern) {
-    const Hold hold(*this);
+    const AdoptedLock hold(lock_);
     std::vector<PatternRefusal> all;
     for (const FunctionPattern::Applied& applied : pattern.applied)
         all.insert(all.end(), applied.refused.begin(), applied.refused.end());
@@ -282,7 +269,7 @@ std::vector<PatternRefusal> ProbePatterns::refused(const FunctionPattern& patter
 }
 
 std::size_t ProbePatterns::missed_objects(const FunctionPattern& pattern) noexcept {
-    const Hold hold(*this);
+    const AdoptedLock hold(lock_);
     return pattern.missed_objects;
 }
 
