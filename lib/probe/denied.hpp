@@ -13,6 +13,9 @@ void prepare_denied() noexcept;
 // unwinders know by its bytes.
 bool is_denied(Address at, AddressRange function) noexcept;
 
+// Functions that look at where they were called from: return twice, or serve their caller by its address.
+bool is_return_denied(Address at) noexcept;
+
 // What runs at every hit.
 bool is_of_the_library(Address at) noexcept;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// An object file in memory, made for those who look at stacks: its section .eh_frame goes to the unwinder of this process as it
-// stands; gdb is shown all of it by the interface for compilers that run in the process (GDB manual, "JIT Compilation
-// Interface").
+// An object file in memory for each batch of stubs is shown to gdb by the interface for compilers that run in the process (GDB
+// manual, "JIT Compilation Interface"). The unwinder of this process gets sections .eh_frame of their own.
 //
 //     header, sections: null, .text of each stub (without contents), .eh_frame, .symtab, .strtab
 #include "stub_frames.hpp"
@@ -9,7 +8,12 @@
 #include <elf.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <new>
+
+#include "near_memory.hpp"
+#include "return_slots.hpp"
 
 // The names and layouts that gdb knows. Weak: another compiler in the same program may have them, and then there is one list.
 extern "C" {
@@ -29,6 +33,7 @@ struct jit_descriptor {
 
 // Of libgcc: takes what would be a section .eh_frame, up to four zero bytes. LLVM's libunwind has it too, and takes one entry.
 void __register_frame(void* begin);
+void __deregister_frame(void* begin);
 [[gnu::weak]] void __unw_add_dynamic_fde(std::uintptr_t entry);
 
 }  // extern "C"
@@ -41,7 +46,7 @@ constexpr std::size_t text_name = 1, frames_name = 7, symbols_name = 17, strings
 static_assert(names[text_name] == '.' && names[frames_name + 1] == 'e' && names[symbols_name + 1] == 's' &&
               names[strings_name + 4] == 't' && names[stub_name] == 'd' && names[stub_name - 1] == '\0');
 
-constexpr std::size_t most_entry_bytes = 256, end_bytes = 8;
+constexpr std::size_t most_entry_bytes = 320, end_bytes = 8;
 constexpr std::size_t most_at_once = 16384;  // fewer sections than there are numbers for
 
 struct Layout {
@@ -87,7 +92,7 @@ void put_sections(std::byte* image, const Layout& layout, std::span<const StubFr
                       .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
                       .sh_addr = stub.runs_at.value,
                       .sh_offset = 0,
-                      .sh_size = stub.stub->size,
+                      .sh_size = stub.size(),
                       .sh_link = 0,
                       .sh_info = 0,
                       .sh_addralign = 1,
@@ -97,7 +102,7 @@ void put_sections(std::byte* image, const Layout& layout, std::span<const StubFr
                      .st_other = 0,
                      .st_shndx = number++,
                      .st_value = 0,
-                     .st_size = stub.stub->size};
+                     .st_size = stub.size()};
     }
     const auto put = [&section](Elf64_Word name, Elf64_Word type, std::size_t offset, std::size_t size) -> Elf64_Shdr& {
         return *section++ = {.sh_name = name,
@@ -125,15 +130,15 @@ void put_sections(std::byte* image, const Layout& layout, std::span<const StubFr
 // How many bytes the section has, without its end.
 std::size_t put_frames(std::span<std::byte> room, std::span<const StubFrame> stubs) noexcept {
     std::size_t size = arch::encode_frames_begin(room);
-    for (const StubFrame& stub : stubs)
-        size += arch::encode_frame(size, *stub.stub, *stub.displaced, stub.runs_at, room.subspan(size, most_entry_bytes));
+    for (const StubFrame& stub : stubs) size += stub.encode(size, room.subspan(size, most_entry_bytes));
     return size;
 }
 
-void tell_unwinder(std::byte* frames, std::size_t bytes) noexcept {
+// A section, of which the unwinder knows the first `known` bytes already, at another place.
+void tell_unwinder(std::byte* frames, std::size_t bytes, std::size_t known = 0) noexcept {
     if (__unw_add_dynamic_fde == nullptr) return __register_frame(frames);
     // Entry by entry; the first is not a function's.
-    for (std::size_t offset = 0; offset < bytes;) {
+    for (std::size_t offset = known; offset < bytes;) {
         if (offset != 0) __unw_add_dynamic_fde(reinterpret_cast<std::uintptr_t>(frames + offset));
         std::uint32_t length;
         std::memcpy(&length, frames + offset, sizeof length);
@@ -157,7 +162,33 @@ void tell_debugger(std::byte* image, const Layout& layout) noexcept {
 
 }  // namespace
 
-bool register_frames(std::span<const StubFrame> stubs) noexcept {
+// What the unwinder is to know of the page is all that it knew, and what is new. libgcc searches the one object that begins
+// next below an address, and no other; so objects may not overlap, and a page of near memory has one. The former one is taken
+// back when the new one is there. It is not freed: an unwinder reads what it found without a lock.
+void StubFrames::tell_unwinder_of(std::uint64_t page, std::span<const StubFrame> stubs) {
+    Section& section = sections_[page];
+    const std::size_t room = section.size + (stubs.size() + 1) * most_entry_bytes + end_bytes;
+    auto* const bytes = sections_of_all_times_.emplace_back(std::make_unique<std::byte[]>(room)).get();
+    std::size_t size = section.size;
+    if (size != 0)
+        std::memcpy(bytes, section.bytes, size);
+    else
+        size = arch::encode_frames_begin({bytes, room});
+    for (const StubFrame& stub : stubs) size += stub.encode(size, {bytes + size, most_entry_bytes});
+    tell_unwinder(bytes, size, section.size);
+    if (section.bytes != nullptr && __unw_add_dynamic_fde == nullptr) __deregister_frame(section.bytes);
+    section = {bytes, size};
+}
+
+bool StubFrames::add(std::span<StubFrame> stubs) {
+    const auto page_of = [](const StubFrame& stub) { return stub.runs_at.value / NearMemory::page_bytes; };
+    std::ranges::sort(stubs, {}, &StubFrame::runs_at);
+    for (auto next = stubs.begin(); next != stubs.end();) {
+        const auto page = page_of(*next);
+        const auto end = std::find_if(next, stubs.end(), [&](const StubFrame& stub) { return page_of(stub) != page; });
+        tell_unwinder_of(page, {next, end});
+        next = end;
+    }
     while (!stubs.empty()) {
         const auto now = stubs.first(std::min(stubs.size(), most_at_once));
         const Layout layout(now.size());
@@ -167,10 +198,18 @@ bool register_frames(std::span<const StubFrame> stubs) noexcept {
         const std::size_t frame_bytes = put_frames({image + layout.frames, layout.entry - layout.frames}, now);
         put_header(image, layout, now.size());
         put_sections(image, layout, now, frame_bytes);
-        tell_unwinder(image + layout.frames, frame_bytes);
         tell_debugger(image, layout);
         stubs = stubs.subspan(now.size());
     }
+    return true;
+}
+
+bool register_slot_frames(Address slots) noexcept {
+    constexpr std::size_t bytes = 128;
+    auto* const frames = new (std::nothrow) std::byte[bytes];
+    if (frames == nullptr) return false;
+    const auto made = arch::encode_slot_frames(slots, {frames, bytes});
+    tell_unwinder(frames, made.size - sizeof(std::uint32_t));
     return true;
 }
 
