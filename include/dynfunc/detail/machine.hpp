@@ -9,9 +9,12 @@
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
 // DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
+// DYNFUNC_DETAIL_COUNT(word): adds one to a word that this thread alone writes, its signal handlers included: by one
+// instruction, which needs no lock. What the thread did before is done when others see it.
 #if !DYNFUNC_GENERIC_SITES && defined(__x86_64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_x86.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
+#define DYNFUNC_DETAIL_COUNT(word) asm volatile("addq $1, %0" : "+m"(word) : : "cc", "memory")
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa rbp,16\n.cfi_offset rbp,-16\n"
 #elif !DYNFUNC_GENERIC_SITES && defined(__aarch64__)
@@ -27,4 +30,8 @@
 #else
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #endif
+#endif
+
+#ifndef DYNFUNC_DETAIL_COUNT
+#define DYNFUNC_DETAIL_COUNT(word) static_cast<void>(__atomic_fetch_add(&(word), 1, __ATOMIC_RELEASE))
 #endif
