@@ -15,6 +15,7 @@ void bench_hackbench(Run&);
 void bench_pool(Run&);
 void bench_probes(Run&);
 void bench_readers(Run&);
+void bench_return_probes(Run&);
 
 struct Bench {
     const char* name;
@@ -36,6 +37,10 @@ inline constexpr Bench all_benches[] = {
      &bench_pool},
     {"probes", "what a hit of a probe costs: none, int3, the kernel's uprobe, hit by 1 to 64 threads; attaching 50",
      &bench_probes},
+    {"return_probes",
+     "what seeing a function return costs: ours, the kernel's uretprobe, a hijacked return address with three pools; 1 to 64 "
+     "threads, calls inside calls, exceptions, processes at work",
+     &bench_return_probes},
     {"readers", "read sections and waiting for them: ours, liburcu's, SRCU, counters, a mutex; 1 to 64 threads",
      &bench_readers},
 };
@@ -49,5 +54,8 @@ void bench_startup(Run&);         // retarget: what registration costs
 void bench_attach(Run&);          // tracepoints: attach and detach
 void bench_toggle(Run&);          // static_keys: enable and disable
 void bench_branch_startup(Run&);  // static_keys: what registration costs
+void bench_nested_returns(Run&);  // return_probes: functions inside each other
+void bench_throws(Run&);          // return_probes: exceptions
+void bench_return_work(Run&);     // return_probes: processes at work
 
 }  // namespace bench

@@ -137,6 +137,15 @@ int measure_batches() {
     return 0;
 }
 
+int throw_through_frames() {
+    const auto seen = measure_throws();
+    if (seen)
+        std::printf("%.1f %.1f %.1f\n", seen->bare, seen->probed, seen->bare_beside);
+    else
+        std::printf("%s", seen.error().c_str());
+    return seen ? 0 : 1;
+}
+
 std::expected<std::istringstream, std::string> ask(const std::vector<std::string>& environment,
                                                    const std::vector<std::string>& words) {
     std::vector<std::string> command = {"env", "-u", "DYNFUNC_CALL_SITES"};
@@ -154,6 +163,7 @@ std::expected<std::istringstream, std::string> ask(const std::vector<std::string
 int be_fresh_process(const std::vector<std::string>& words) {
     if (words.size() == 3 && words[0] == "start") return start(words[1], words[2] == "announced");
     if (words.size() == 1 && words[0] == "batches") return measure_batches();
+    if (words.size() == 1 && words[0] == "throws") return throw_through_frames();
     std::fprintf(stderr, "dynfunc-bench: %s: for its own use\n", std::string(fresh_process_word).c_str());
     return 2;
 }
@@ -176,6 +186,14 @@ std::expected<SiteBatches, std::string> batches_fresh() {
     for (SiteBatch* each : {&seen.trampolines, &seen.dense, &seen.spread, &seen.one})
         complete = complete && *said >> each->patched >> each->write >> each->retarget;
     if (complete) return seen;
+    return std::unexpected("a process of its own said: " + said->str());
+}
+
+std::expected<Throws, std::string> throws_fresh() {
+    auto said = ask({}, {"throws"});
+    if (!said) return std::unexpected(said.error());
+    Throws seen{};
+    if (*said >> seen.bare >> seen.probed >> seen.bare_beside) return seen;
     return std::unexpected("a process of its own said: " + said->str());
 }
 

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "throwing.hpp"
+
 namespace bench {
 
 inline constexpr std::string_view fresh_process_word = "--fresh-process";
@@ -38,5 +40,7 @@ struct SiteBatches {
     SiteBatch trampolines, dense, spread, one;
 };
 std::expected<SiteBatches, std::string> batches_fresh();
+
+std::expected<Throws, std::string> throws_fresh();
 
 }  // namespace bench

@@ -57,6 +57,8 @@ const char* to_string(Clock clock) {
             return "CPU time of the threads / CPUs";
         case Clock::each_thread_cpu:
             return "CPU time of a thread";
+        case Clock::processes_cpu:
+            return "CPU time of the processes / CPUs";
         default:
             return "thread CPU time";
     }

@@ -23,8 +23,8 @@
 namespace bench {
 
 // program_cpu: of a program that was run; read from it. threads_cpu: of the threads of a burst (threads.hpp), shared out to the
-// CPUs; each_thread_cpu: of one of them.
-enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu, threads_cpu, each_thread_cpu };
+// CPUs; each_thread_cpu: of one of them; processes_cpu: as threads_cpu, of processes.
+enum class Clock : std::uint8_t { thread_cpu, wall, program_cpu, threads_cpu, each_thread_cpu, processes_cpu };
 
 // Nanoseconds since some moment, of the first two.
 double now(Clock) noexcept;

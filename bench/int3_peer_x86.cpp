@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "int3_peer.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <ucontext.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
 
 #include "refused.hpp"
+#include "write_code.hpp"
 
 namespace bench::probes {
 namespace {
@@ -75,14 +74,6 @@ std::string Int3Peer::take_signal() {
     return {};
 }
 
-std::string Int3Peer::write_first(std::byte value) const {
-    const int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-    if (memory < 0) return refused("/proc/self/mem");
-    std::string refusal;
-    if (pwrite(memory, &value, sizeof value, static_cast<off_t>(site_.address())) != sizeof value)
-        refusal = refused("writing code through /proc/self/mem");
-    close(memory);
-    return refusal;
-}
+std::string Int3Peer::write_first(std::byte value) const { return write_code(site_.address(), {&value, 1}); }
 
 }  // namespace bench::probes

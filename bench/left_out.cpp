@@ -17,4 +17,9 @@ void bench_probes(Run& run) {
         .leave_out("unprobed", {}, "the functions to be probed are x86-64 code");
 }
 
+void bench_return_probes(Run& run) {
+    Group(run, {.bench = "return_probes", .title = "return probes", .baseline = ""})
+        .leave_out("unprobed", {}, "the functions to be probed are x86-64 code");
+}
+
 }  // namespace bench

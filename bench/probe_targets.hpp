@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The functions that the bench "probes" puts probes on. There are many copies of each, every one with unwind information and
-// on a cache line of its own, so that each contestant has one for itself and all can be armed at once.
+// The functions that the benches "probes" and "return_probes" put probes on. There are many copies of each, every one with
+// unwind information and on a cache line of its own, so that each contestant has one for itself and all can be armed at once.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,9 @@ struct TargetFunction {
     bool works(const Site&) const;
 };
 
-inline constexpr std::size_t copies = 4096;
+// A page that this library has written to may be a page of another file, and the kernel's probes are on this program's. So the
+// first page of each target is the kernel's, and nobody else probes what is on it.
+inline constexpr std::size_t copies = 4096, copies_of_kernel = 64;
 
 // In the order of the tables.
 const std::vector<TargetFunction>& targets();

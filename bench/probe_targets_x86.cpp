@@ -7,7 +7,7 @@
 // function    what compilers emit for one that keeps a register: 1, 3 and 1 bytes, then 4
 asm(".macro bench_probe_target name\n"
     " .pushsection .text.bench_probe_\\name,\"ax\",@progbits\n"
-    " .p2align 6,0xcc\n"
+    " .p2align 12,0xcc\n"
     " .globl bench_probe_\\name\n"
     " .hidden bench_probe_\\name\n"
     " .type bench_probe_\\name,@function\n"
@@ -102,7 +102,8 @@ extern "C" {
 namespace bench::probes {
 namespace {
 
-constexpr std::size_t stride = 64;
+constexpr std::size_t stride = 64, page = 4096;
+static_assert(copies_of_kernel * stride == page);
 constexpr int argument = 41;
 
 int plus_one(int x) { return x + 1; }

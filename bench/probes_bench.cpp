@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Bench "probes": what a hit of a probe that does nothing costs, and how that scales with threads. Each contestant has a copy
-// of the target for itself, so all are armed at once and each round runs every one, back to back. A new contestant is one entry
-// of `contestants` below.
-#include <algorithm>
+// Bench "probes": what a hit of a probe that does nothing costs, how that scales with threads, and what attaching costs. A new
+// contestant is one entry of `contestants` below.
 #include <cmath>
-#include <cstdio>
 #include <expected>
 #include <memory>
 #include <span>
@@ -20,8 +17,7 @@
 #include "benches.hpp"
 #include "int3_peer.hpp"
 #include "kernel_uprobe.hpp"
-#include "probe_targets.hpp"
-#include "threads.hpp"
+#include "probe_scaling.hpp"
 
 namespace bench {
 namespace {
@@ -30,16 +26,8 @@ using namespace probes;
 
 constexpr std::size_t full_rounds = 9, quick_rounds = 3;
 constexpr std::size_t most_kernel_sites = 50;
-constexpr std::string_view unprobed = "unprobed", kernel = "kernel-uprobe";
-
-// A site that is probed as long as this lives.
-struct Armed {
-    std::shared_ptr<const void> probe;  // its end disarms the site
-    std::string note = {};              // stands in the figures of the rows
-};
-using Arming = std::expected<Armed, std::string>;  // error: in words, why this process cannot have it
-
-Arming arm_nothing(const Site&) { return Armed{}; }
+static_assert(1 + most_kernel_sites <= copies_of_kernel);  // the first is the contestant's
+constexpr std::string_view kernel = "kernel-uprobe";
 
 Arming arm_int3(const Site& site) {
     auto peer = Int3Peer::arm(site);
@@ -75,168 +63,15 @@ Arming arm_registers(const Site& site) {
 Arming arm_vectors(const Site& site) { return arm_ours(site, dynfunc::Needs::vectors, dynfunc::AllowBreakpoint::if_needed); }
 Arming arm_breakpoint(const Site& site) { return arm_ours(site, dynfunc::Needs::registers, dynfunc::AllowBreakpoint::always); }
 
-struct Contestant {
-    std::string_view id;
-    Arming (*arm)(const Site&);
-};
-
-// In the order of the tables; the first is the baseline.
 constexpr Contestant contestants[] = {
-    {unprobed, &arm_nothing},        {"int3", &arm_int3},  // takes SIGTRAP; ours take it later, and hand on
-    {"typed", &arm_typed},           {"registers", &arm_registers}, {"vectors", &arm_vectors},
-    {"breakpoint", &arm_breakpoint}, {kernel, &arm_kernel_uprobe},
+    {"unprobed", &arm_nothing},
+    {"int3", &arm_int3},  // takes SIGTRAP; ours take it later, and hand on
+    {"typed", &arm_typed},
+    {"registers", &arm_registers},
+    {"vectors", &arm_vectors},
+    {"breakpoint", &arm_breakpoint},
+    {kernel, &arm_kernel_uprobe, true},
 };
-
-constexpr std::size_t calls_between_questions = 64;  // to Worker::stopped()
-
-[[gnu::noinline]] void call_some(Function* function) {
-    for (std::size_t i = 0; i < calls_between_questions; ++i) function(static_cast<int>(i));
-}
-
-void call_while_asked(Worker& worker, Function* function) {
-    worker.start();
-    while (worker.warming()) call_some(function);
-    worker.begin();
-    std::uint64_t hits = 0;
-    for (; !worker.stopped(); hits += calls_between_questions) call_some(function);
-    worker.count(hits, 0);
-    worker.finish();
-}
-
-double standard_deviation(const std::vector<double>& values) {
-    double sum = 0, squares = 0;
-    for (const double value : values) sum += value;
-    const double mean = sum / static_cast<double>(values.size());
-    for (const double value : values) squares += (value - mean) * (value - mean);
-    return values.size() < 2 ? 0 : std::sqrt(squares / static_cast<double>(values.size() - 1));
-}
-
-// Enough digits for the largest and the least.
-std::string number(double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, value < 10 ? "%.3f" : value < 100 ? "%.2f" : "%.1f", value);
-    return text;
-}
-
-// All rounds of one contestant with one number of threads.
-struct Series {
-    std::vector<double> ns, cpu_shares;
-
-    std::vector<double> rates() const {
-        std::vector<double> millions;
-        for (const double each : ns)
-            if (!std::isnan(each)) millions.push_back(1e3 / each);
-        return millions;
-    }
-    double times(const Series& other) const {
-        std::vector<double> ratios;
-        for (std::size_t i = 0; i < std::min(ns.size(), other.ns.size()); ++i)
-            if (const double ratio = other.ns[i] / ns[i]; !std::isnan(ratio)) ratios.push_back(ratio);
-        return median(std::move(ratios));
-    }
-};
-
-// A contestant on its copy of one target.
-struct Probed {
-    const Contestant* contestant;
-    Site site;
-    Armed armed;
-};
-
-std::vector<Probed> arm_all(const TargetFunction& target, std::vector<std::pair<std::string, std::string>>& refused) {
-    std::vector<Probed> armed;
-    std::size_t copy = 0;
-    for (const Contestant& contestant : contestants) {
-        const Site site = target.site(copy++);
-        const std::byte before = *reinterpret_cast<const volatile std::byte*>(site.address());
-        Arming arming = contestant.arm(site);
-        if (!arming) {
-            refused.emplace_back(contestant.id, arming.error());
-            continue;
-        }
-        const bool changed = *reinterpret_cast<const volatile std::byte*>(site.address()) != before;
-        if (contestant.id != unprobed && !changed)
-            refused.emplace_back(contestant.id, "it was granted, but the function is as it was");
-        else if (!target.works(site))
-            refused.emplace_back(contestant.id, "the probed function does not return what it did");
-        else
-            armed.push_back({&contestant, site, *std::move(arming)});
-    }
-    return armed;
-}
-
-// Calls per second of one target: a line for each contestant, a column for each number of threads.
-struct Lines {
-    Table table;
-
-    Lines(const TargetFunction& target, const std::vector<Probed>& all)
-        : table{.bench = "probes",
-                .title = std::string(target.id) + ": M calls/s of all threads +- standard deviation (per thread)",
-                .text = "Medians over the rounds, by CPU time of the threads.",
-                .head = {"threads"},
-                .lines = {}} {
-        for (const Probed& probed : all) table.lines.push_back({std::string(probed.contestant->id)});
-    }
-    void add(std::size_t threads, const std::vector<Series>& columns) {
-        table.head.push_back(std::to_string(threads));
-        for (std::size_t i = 0; i < columns.size(); ++i) {
-            const std::vector<double> rates = columns[i].rates();
-            const double rate = median(rates);
-            table.lines[i].push_back(number(rate) + " +- " + number(standard_deviation(rates)) + " (" +
-                                     number(rate / static_cast<double>(threads)) + ")");
-        }
-    }
-};
-
-Params figures(const Series& series, const Series* of_kernel, const Armed& armed) {
-    Params params = {{"cpu_percent", std::llround(median(series.cpu_shares) * 100)},
-                     {"spread_M_per_s", number(standard_deviation(series.rates()))}};
-    if (of_kernel != nullptr && of_kernel != &series) params.push_back({"x_kernel_uprobe", number(series.times(*of_kernel))});
-    if (!armed.note.empty()) params.push_back({"note", armed.note});
-    return params;
-}
-
-void measure_threads(Run& run, const TargetFunction& target, const std::vector<Probed>& all, std::size_t threads, Lines& lines,
-                     const std::vector<std::pair<std::string, std::string>>& refused) {
-    const Params params = {{"target", std::string(target.id)}, {"threads", static_cast<std::int64_t>(threads)}};
-    Group group(run,
-                {.bench = "probes",
-                 .title = std::string(target.id) + ": " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
-                 .text = std::string("The function begins with ") + target.text + ".",
-                 .baseline = std::string(unprobed),
-                 .unit = "ns per call",
-                 .clock = Clock::threads_cpu,
-                 .ratio_of = RatioOf::rates});
-    for (const auto& [id, reason] : refused) group.leave_out(id, params, reason);
-    const Burst burst = scaling_burst(threads, run.quick);
-    std::vector<Series> series(all.size());
-    const Series* of_kernel = nullptr;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        const Probed& probed = all[i];
-        Series& own = series[i];
-        if (probed.contestant->id == kernel) of_kernel = &own;
-        group.add({.id = std::string(probed.contestant->id),
-                   .params = params,
-                   .sample =
-                       [&own, &burst, function = probed.site.function] {
-                           const Outcome outcome =
-                               run_threads(burst, [&](Worker& worker) { call_while_asked(worker, function); });
-                           own.cpu_shares.push_back(outcome.cpu_share);
-                           return own.ns.emplace_back(outcome.undisturbed_ns());
-                       },
-                   .figures = [&own, &of_kernel, &probed] { return figures(own, of_kernel, probed.armed); }});
-    }
-    group.measure();
-    lines.add(threads, series);
-}
-
-void measure_target(Run& run, const TargetFunction& target) {
-    std::vector<std::pair<std::string, std::string>> refused;
-    const std::vector<Probed> all = arm_all(target, refused);
-    Lines lines(target, all);
-    for (const std::size_t threads : scaling_threads(run.quick)) measure_threads(run, target, all, threads, lines, refused);
-    run.results.add(std::move(lines.table));
-}
 
 // Ways to attach to many functions. One row's sample attaches, the next one's lets go of what came out.
 using Addresses = std::span<const std::uintptr_t>;
@@ -271,7 +106,7 @@ void measure_attaching(Run& run) {
     // Each event that is closed takes the kernel a tenth of a second.
     const std::size_t sites = run.quick ? 10 : most_kernel_sites;
     std::vector<std::uintptr_t> addresses;
-    for (std::size_t i = 0; i < sites; ++i) addresses.push_back(targets().front().site(std::size(contestants) + i).address());
+    for (std::size_t i = 0; i < sites; ++i) addresses.push_back(targets().front().site(1 + i).address());
 
     std::vector<std::pair<const Way*, std::string>> refused;
     std::vector<const Way*> granted;
@@ -321,7 +156,7 @@ public:
                        .unit = "ns per function",
                        .clock = Clock::wall}) {
         // From the back: the first copies are the contestants'.
-        for (std::size_t i = copies; i-- > std::size(contestants) + most_kernel_sites;)
+        for (std::size_t i = copies; i-- > copies_of_kernel + std::size(contestants);)
             for (const TargetFunction& target : targets()) fresh_.push_back(target.site(i).address());
         for (const std::size_t sites : {1, 100, 1000}) add(sites, false);
         for (const std::size_t sites : {100, 1000}) add(sites, true);
@@ -412,7 +247,9 @@ private:
 
 void bench_probes(Run& run) {
     Run own{run.results, run.quick ? quick_rounds : full_rounds, run.quick};
-    for (const TargetFunction& target : targets()) measure_target(own, target);
+    const Contest contest{
+        .bench = "probes", .contestants = contestants, .compared = {kernel}, .threads = scaling_threads(run.quick)};
+    for (const TargetFunction& target : targets()) measure_target(own, contest, target);
     Run fewer{run.results, quick_rounds, run.quick};  // closing the kernel's probes takes long
     measure_attaching(fewer);
     OwnAttaching own_attaching(fewer);

@@ -17,14 +17,15 @@ from report_style import STYLE
 # What the plots of a bench show; where nothing is said, time.
 RATIO_BENCHES = {"calls", "tracepoints", "static_keys", "hackbench"}
 # Groups of several values of this parameter, and of no other, become one plot with lines.
-SERIES_PARAMS = ("sites", "threads", "callbacks")
-SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads", "callbacks": "callbacks"}
+SERIES_PARAMS = ("sites", "threads", "callbacks", "processes")
+SERIES_WORDS = {"sites": "distinct call sites", "threads": "threads", "callbacks": "callbacks", "processes": "processes"}
 
 HOW_TO_READ = """Every figure comes from one run on the machine above. Each round runs every case once; a ratio is the
 median over the rounds of case ÷ baseline <em>in that round</em>, so compare ratios, and take nanoseconds as this machine's
 alone. <b>median</b> and <b>min</b> are over rounds. Time is CPU time of the measuring thread unless a heading says wall time.
 In <em>pool</em> more is better: there a ratio is that of pairs per second, case ÷ baseline, and time is wall time. So it is with
-the calls of <em>probes</em>, whose time is CPU time of all threads ÷ CPUs: what other work took from them does not count. In
+the calls of <em>probes</em> and <em>return_probes</em>, and with the turns of its processes, whose time is CPU time of all threads
+or processes ÷ CPUs: what other work took from them does not count. In
 <em>readers</em> it is CPU time of all threads ÷ sections.
 A row with something to reach says whether it was reached in this run; nothing is left out because it was not."""
 
@@ -39,6 +40,8 @@ def mark(reached):
 
 def is_own(row):
     """Whether this row is about the library: it has a form, or is named so."""
+    if row["bench"] == "return_probes":
+        return any(word in ("return", "active", "probed") for word in row["case"].split("-"))
     return "form" in row or row["case"].startswith(("dynfunc", "registration"))
 
 
@@ -81,9 +84,10 @@ def shown_ratio(row):
     return "–" if row["ratio"] is None else plots.times(row["ratio"])
 
 
-def rows_table(rows):
+def rows_table(rows, with_figures):
     has_params = any(own_params(row, rows) for row in rows)
     has_targets, has_form = any("target" in row for row in rows), any("form" in row for row in rows)
+    has_figures = with_figures and any("figures" in row for row in rows)
     lines = []
     for row in rows:
         cells = [f'<td>{escape(row["case"])}</td>']
@@ -93,13 +97,16 @@ def rows_table(rows):
                   f'<td class="n">{shown_ratio(row)}</td>']
         if has_form:
             cells.append(f'<td class="soft">{escape(row.get("form", ""))}</td>')
+        if has_figures:
+            cells.append(f'<td class="soft">{escape(words(row.get("figures", {})))}</td>')
         if has_targets:
             marks = "".join(f'{mark(target["reached"])} {typeset(target["text"])}<br>' for target in row.get("targets", []))
             cells.append(f"<td>{marks}</td>")
         lines.append(f'<tr{" class=own" if is_own(row) else ""}>{"".join(cells)}</tr>')
     return (f'<div class="wide"><table><tr><th>case</th>{"<th>params</th>" if has_params else ""}<th class="n">median</th>'
             f'<th class="n">min</th><th class="n">÷ {escape(rows[0]["baseline"])}</th>{"<th>form</th>" if has_form else ""}'
-            f'{"<th>to reach</th>" if has_targets else ""}</tr>{"".join(lines)}</table></div>')
+            f'{"<th>counted</th>" if has_figures else ""}{"<th>to reach</th>" if has_targets else ""}</tr>'
+            f'{"".join(lines)}</table></div>')
 
 
 def series_case(row, name):
@@ -197,10 +204,11 @@ def bench_section(bench, document):
         return report_pool.section(document) + "".join(tables)
     as_ratio = bench in RATIO_BENCHES
     parts, said, series_rows, series_text = [], set(), [], ""
-    if bench == "probes":
-        parts.append(report_probes.section(document))
+    has_hits = bench in report_probes.CONTESTS
+    if has_hits:
+        parts.append(report_probes.section(bench, document))
     for group in document["groups"]:
-        if group["bench"] != bench or (bench == "probes" and report_probes.is_drawn(group["title"], document)):
+        if group["bench"] != bench or (has_hits and report_probes.is_drawn(bench, group["title"], document)):
             continue
         rows = [row for row in document["results"] if (row["bench"], row["group"]) == (bench, group["title"])]
         left_out = left_out_list([entry for entry in document["left_out"]
@@ -213,11 +221,11 @@ def bench_section(bench, document):
         heading = f'<span class="soft">({escape(", ".join(filter(None, details)))})</span>' if rows else ""
         parts.append(f'<h3>{escape(group["title"])} {heading}</h3>{group_text(group, said)}')
         if rows:
-            parts += [dots_plot(rows, as_ratio), rows_table(rows)]
+            parts += [dots_plot(rows, as_ratio), rows_table(rows, bench == "return_probes")]
         parts.append(left_out)
     if series_rows:
         parts.append(series_section(series_rows, series_param(series_rows), as_ratio, series_text))
-    if bench != "probes":  # its section has the same figures
+    if not has_hits:  # their sections have the same figures
         parts += [plain_table(table) for table in document["tables"] if table["bench"] == bench]
     return f'<h2>{escape(bench)}</h2>{"".join(parts)}'
 
