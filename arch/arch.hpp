@@ -127,6 +127,14 @@ void confirm_references(AddressRange function, std::span<Reference> ascending) n
 // stores. `range` is the address at which the code is executed.
 void flush_text(AddressRange range) noexcept;
 
+// A function's frame as a call leaves it; DWARF's numbers of registers.
+struct EntryFrame {
+    std::uint64_t stack_pointer, bytes;  // the caller's frame begins so many bytes above it
+    std::uint64_t return_address;        // the column of that
+    bool is_return_on_stack;             // right below the caller's frame; otherwise in its register
+};
+EntryFrame entry_frame() noexcept;
+
 // Whether a word that the kernel copies into running code, with whatever its copy routine has, is fetched old or new.
 bool fetches_whole_copied_words() noexcept;
 

@@ -28,6 +28,10 @@ void flush_text(AddressRange range) noexcept { __builtin___clear_cache(range.beg
 // A word has 4 bytes, and the kernel's copy moves it at once.
 bool fetches_whole_copied_words() noexcept { return true; }
 
+EntryFrame entry_frame() noexcept {
+    return {.stack_pointer = 31, .bytes = 0, .return_address = 30, .is_return_on_stack = false};
+}
+
 ProbeCode probe_code() noexcept {
     return ProbeCode{.run = &dynfunc_probe_run,
                      .site = Address::of(&dynfunc_probe_run),

@@ -8,6 +8,8 @@ void flush_text(AddressRange) noexcept {}
 
 bool fetches_whole_copied_words() noexcept { return true; }
 
+EntryFrame entry_frame() noexcept { return {.stack_pointer = 0, .bytes = 0, .return_address = 0, .is_return_on_stack = false}; }
+
 // Nothing to try: null.
 ProbeCode probe_code() noexcept { return ProbeCode{.run = nullptr, .site = {}, .first = {}, .second = {}}; }
 

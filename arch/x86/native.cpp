@@ -32,6 +32,8 @@ bool fetches_whole_copied_words() noexcept {
     return __get_cpuid_count(features, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & fast_short_rep_mov) == 0;
 }
 
+EntryFrame entry_frame() noexcept { return {.stack_pointer = 7, .bytes = 8, .return_address = 16, .is_return_on_stack = true}; }
+
 ProbeCode probe_code() noexcept {
     return ProbeCode{.run = &dynfunc_probe_run,
                      .site = Address::of(&dynfunc_probe_site),

@@ -45,6 +45,7 @@ using namespace asmjit::x86;
 constexpr int red_zone = 128;
 constexpr int frame_bytes = red_zone + static_cast<int>(sizeof(Registers));
 constexpr std::uint32_t direction_flag = 0x400;
+constexpr int go_to_slot = 2;  // what dynfunc_probe_hit returns (offsets.inc)
 
 // All but rsp, rax and rcx, which are saved first and restored last.
 constexpr std::array others{
@@ -98,6 +99,21 @@ public:
 
         stub.copy = here();
         a_.bind(leave);
+        if (is_function_begin_) {
+            // To a slot, of which the address is in rdx: it stands in for the caller, so what the caller pushed is popped.
+            const asmjit::Label elsewhere = a_.newLabel();
+            a_.cmp(al, go_to_slot);
+            a_.jne(elsewhere);
+            a_.mov(slot(static_cast<std::size_t>(frame_bytes) - 8), rdx);
+            for (const auto& [number, at] : others) a_.mov(gpq(static_cast<std::uint32_t>(number)), slot(at));
+            a_.mov(rcx, slot(offsetof(Registers, rcx)));
+            a_.mov(rax, slot(offsetof(Registers, rax)));
+            a_.lea(rsp, ptr(rsp, frame_bytes + 8));
+            stub.frame[4] = here();
+            a_.jmp(qword_ptr(rsp, -16));
+            stub.frame[5] = here();
+            a_.bind(elsewhere);
+        }
         a_.mov(rdi, rsp);
         made.leave = call(leave_stub());
         if (!is_function_begin_) put_slow_flags(made, popf, raise);

@@ -2,28 +2,7 @@
 // What stubs share: handing a hit on, keeping vector registers, and leaving for where a handler wants the thread to go on.
 #include <cet.h>  // with -fcf-protection: the note that this file keeps its rules
 
-// Of dynfunc/detail/registers_x86.hpp.
-#define REGISTERS_RAX 0
-#define REGISTERS_RCX 8
-#define REGISTERS_RDX 16
-#define REGISTERS_RBX 24
-#define REGISTERS_RSI 32
-#define REGISTERS_RDI 40
-#define REGISTERS_R8 48
-#define REGISTERS_R9 56
-#define REGISTERS_R10 64
-#define REGISTERS_R11 72
-#define REGISTERS_R12 80
-#define REGISTERS_R13 88
-#define REGISTERS_R14 96
-#define REGISTERS_R15 104
-#define REGISTERS_RSP 112
-#define REGISTERS_RFLAGS 120
-#define REGISTERS_VECTORS 128
-#define REGISTERS_VECTOR_BYTES 136
-#define REGISTERS_RBP 144
-#define REGISTERS_RIP 152
-#define STUB_FRAME 288
+#include "offsets.inc"
 
 #define FIRST_16 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
 #define LAST_16 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
@@ -136,28 +115,6 @@
 
 // bool dynfunc_probe_hit(HitSite*, Registers*): see lib/probe/hit.hpp, which checks the numbers below. It may use every register
 // but rbp and rsp: the stub has saved them all. An exception that leaves a handler finds an empty table of calls, and terminates.
-#define SITE_CONSUMERS 0
-#define SITE_AT 8
-#define SITE_MISSED 16
-#define LIST_LAST 16
-#define LIST_NEEDS_VECTORS 24
-#define LIST_ENTRIES 32
-#define ENTRY_ON_HIT 0
-#define ENTRY_DATA 8
-#define ENTRY_FILTER 16
-#define ENTRY_IS_REMOVED 24
-#define ENTRY_CHUNK_AT 32
-#define ENTRY_SLOT_AT 36
-#define ENTRY_BYTES 48
-#define COUNTS_ERRNO_AT 16384
-#define DELIVERS_A_HIT 0x100
-// On the stack: a ProbeHit, then what is needed behind the handlers.
-#define HIT_REGISTERS 0
-#define HIT_AT 8
-#define HIT_DATA 16
-#define HIT_SITE 24
-#define HIT_ERRNO 32
-#define HIT_FRAME 40
 
     // Every consumer of the list from r15 to rbx, with the counters at r12 and the ProbeHit at rsp.
     .macro deliver
@@ -218,26 +175,32 @@ dynfunc_probe_hit:
     .cfi_undefined r14
     .cfi_undefined r15
     endbr64
+.Lagain:
     mov dynfunc_thread_work@gottpoff(%rip),%rax
     mov dynfunc_hit_counts@gottpoff(%rip),%rcx
     mov _ZN7dynfunc6detail11reader_wordE@gottpoff(%rip),%rdx
+    mov dynfunc_delivery@gottpoff(%rip),%r8
     cmpl $0,%fs:(%rax)
     jne .Lmiss
     sub $HIT_FRAME,%rsp
     .cfi_adjust_cfa_offset HIT_FRAME
-    movl $DELIVERS_A_HIT,%fs:(%rax)
     mov %fs:(%rcx),%r12
     mov %fs:(%rdx),%r13
     mov %rsi,HIT_REGISTERS(%rsp)
     mov %rdi,HIT_SITE(%rsp)
     movq $0,REGISTERS_VECTORS(%rsi)
+    movq $0,HIT_TRACKED(%rsp)
     test %r12,%r12
     jz .Lregister
     test %r13,%r13
     jz .Lregister
+    // Where, and what is to be undone, is known before it is said that there is something (forget_left_hit()).
+    mov (%r13),%r14
+    mov %rsi,%fs:DELIVERY_AT(%r8)
+    mov %r14,%fs:DELIVERY_OUTER(%r8)
+    movl $DELIVERS_A_HIT,%fs:(%rax)
     // A ReadSection (dynfunc/grace_period.hpp): (B).
 .Lopen:
-    mov (%r13),%r14
     test %r14,%r14
     jnz .Lopened
     mov _ZN7dynfunc6detail14current_periodE@GOTPCREL(%rip),%rax
@@ -265,8 +228,11 @@ dynfunc_probe_hit:
     mov COUNTS_ERRNO_AT(%r12),%rax
     mov HIT_ERRNO(%rsp),%ecx
     mov %ecx,(%rax)
+    mov HIT_TRACKED(%rsp),%r8
     mov HIT_REGISTERS(%rsp),%rsi
     mov HIT_AT(%rsp),%rcx
+    test %r8,%r8
+    jnz .Ltracked
 .Lclose:
     mov %r14,(%r13)                     // (D)
     mov dynfunc_thread_work@gottpoff(%rip),%rax
@@ -280,6 +246,48 @@ dynfunc_probe_hit:
     .cfi_adjust_cfa_offset -HIT_FRAME
     ret
     .cfi_adjust_cfa_offset HIT_FRAME
+// The call is to be seen when it returns. Before: the word at the stack pointer is the address to which the function returns.
+// After: it is the place of return in the slot of the last record; each record keeps what was there before it. In this order a
+// collector (lib/probe/return_records.cpp) sees a record lead to its word, or the word still unchanged.
+.Ltracked:
+    lea STUB_FRAME(%rsi),%rdx
+    cmp %rdx,REGISTERS_RSP(%rsi)
+    jne .Lnot_called
+    mov HIT_SITE(%rsp),%rdi
+    mov SITE_COPY(%rdi),%r9
+1:  mov (%rdx),%rax
+    mov REGISTERS_RIP(%rsi),%r11
+    mov %r9,RECORD_BODY(%r8)
+    mov %rax,RECORD_RETURN_TO(%r8)
+    mov %rdx,RECORD_STACK_WORD(%r8)
+    mov RECORD_STATE(%r8),%rax
+    add $ONE_CALL+PHASE_ENTERING,%rax
+    mov %rax,RECORD_STATE(%r8)
+    lea SLOT_RETURN-SLOT_TO_RECORD(%r8),%r10
+    mov %r10,(%rdx)
+    add $PHASE_ACTIVE-PHASE_ENTERING,%rax
+    mov %rax,RECORD_STATE(%r8)
+    mov RECORD_NEXT(%r8),%r8
+    test %r8,%r8
+    jnz 1b
+    cmp %rcx,%r11
+    jne .Lclose                         // another function instead: it returns to the slot
+    mov %r14,(%r13)                     // (D)
+    mov dynfunc_thread_work@gottpoff(%rip),%rax
+    movl $0,%fs:(%rax)
+    lea -SLOT_RETURN(%r10),%rdx
+    mov $GO_TO_SLOT,%eax
+    add $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset -HIT_FRAME
+    ret
+    .cfi_adjust_cfa_offset HIT_FRAME
+.Lnot_called:
+    lea dynfunc_forget_tracked(%rip),%rdi
+    mov %r8,%rsi
+    call call_any
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov HIT_AT(%rsp),%rcx
+    jmp .Lclose
 .Lvectors:
     lea deliver_with_vectors(%rip),%rdi
     mov %rsp,%rsi
@@ -287,6 +295,9 @@ dynfunc_probe_hit:
     call *dynfunc_keep_vectors(%rip)
     jmp .Ldelivered
 .Lregister:
+    mov %rsi,%fs:DELIVERY_AT(%r8)
+    movq $0,%fs:DELIVERY_OUTER(%r8)
+    movl $DELIVERS_A_HIT,%fs:(%rax)
     lea dynfunc_register_hit_thread(%rip),%rdi
     xor %esi,%esi
     call call_any
@@ -296,19 +307,41 @@ dynfunc_probe_hit:
     mov %fs:(%rdx),%r13
     mov HIT_REGISTERS(%rsp),%rsi
     mov HIT_SITE(%rsp),%rdi
+    mov (%r13),%r14
     jmp .Lopen
 .Lfence:
     mfence
     jmp .Lread
     .cfi_adjust_cfa_offset -HIT_FRAME
 .Lmiss:
-    lock incq SITE_MISSED(%rdi)
+    cmpl $DELIVERS_A_HIT,%fs:(%rax)
+    jne 1f
+    cmp %rsi,%fs:DELIVERY_AT(%r8)
+    jb .Lleft
+1:  lock incq SITE_MISSED(%rdi)
     xor %eax,%eax
     ret
+// Inside a hit whose frame lies below this one: it was left by siglongjmp(), or this is a signal's own stack.
+.Lleft:
+    sub $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset HIT_FRAME
+    mov %rsi,HIT_REGISTERS(%rsp)
+    mov %rdi,HIT_SITE(%rsp)
+    movq $0,REGISTERS_VECTORS(%rsi)
+    lea dynfunc_forget_left_hit(%rip),%rdi
+    call call_any
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov HIT_SITE(%rsp),%rdi
+    add $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset -HIT_FRAME
+    mov dynfunc_thread_work@gottpoff(%rip),%rax
+    cmpl $0,%fs:(%rax)
+    je .Lagain
+    jmp 1b
     .cfi_endproc
     .size dynfunc_probe_hit,.-dynfunc_probe_hit
 
-// void deliver_with_vectors(ProbeHit*, Registers*): the rest of the frame of dynfunc_probe_hit lies behind the ProbeHit.
+// void deliver_with_vectors(DeliveredHit*, Registers*): delivers one of its own, and hands back what was tracked.
     .p2align 4
     .type deliver_with_vectors,@function
 deliver_with_vectors:
@@ -325,11 +358,16 @@ deliver_with_vectors:
     push %r15
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset r15,0
-    sub $32,%rsp
-    .cfi_adjust_cfa_offset 32
+    push %r14
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r14,0
+    sub $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset HIT_FRAME
+    mov %rdi,%r14
     mov HIT_AT(%rdi),%rax
     mov %rsi,HIT_REGISTERS(%rsp)
     mov %rax,HIT_AT(%rsp)
+    movq $0,HIT_TRACKED(%rsp)
     mov dynfunc_hit_counts@gottpoff(%rip),%rcx
     mov HIT_SITE(%rdi),%rax
     mov %fs:(%rcx),%r12
@@ -339,8 +377,13 @@ deliver_with_vectors:
     lea LIST_ENTRIES(%rbx),%r15
     mov LIST_LAST(%rbx),%rbx
     deliver
-9:  add $32,%rsp
-    .cfi_adjust_cfa_offset -32
+    mov HIT_TRACKED(%rsp),%rax
+    mov %rax,HIT_TRACKED(%r14)
+9:  add $HIT_FRAME,%rsp
+    .cfi_adjust_cfa_offset -HIT_FRAME
+    pop %r14
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r14
     pop %r15
     .cfi_adjust_cfa_offset -8
     .cfi_restore r15
@@ -354,14 +397,18 @@ deliver_with_vectors:
     .cfi_endproc
     .size deliver_with_vectors,.-deliver_with_vectors
 
-// rdi(rsi, registers): compiled like any other code. The caller's ProbeHit lies behind the return address.
+// rdi(rsi, registers), compiled as any code; vector registers are kept, unless they are already. The caller's DeliveredHit lies
+// behind the return address; the second name: rdx is the registers.
     .p2align 4
     .type call_any,@function
 call_any:
     .cfi_startproc
     mov 8+HIT_REGISTERS(%rsp),%rdx
+    .globl dynfunc_keep_vectors_and_call
+    .hidden dynfunc_keep_vectors_and_call
+dynfunc_keep_vectors_and_call:
     cmpq $0,REGISTERS_VECTORS(%rdx)
-    jne 1f                              // they are kept already
+    jne 1f
     jmp *dynfunc_keep_vectors(%rip)
 1:  mov %rdi,%rax
     mov %rsi,%rdi

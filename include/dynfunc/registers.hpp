@@ -10,6 +10,8 @@
 // Every machine's Registers has
 //     integer(i)       argument number i of those that are passed like integers and pointers, for a probe at a function's begin
 //     floating(i)      argument number i of those that are passed like float (its first 4 bytes) and double: needs vectors
+//     result(i)        word 0 or 1 of what a function returns like integers and pointers, for a return probe;
+//                      floating(0) and (1) are what it returns like double
 //     stack_word(i)    word i of what the caller passed on the stack
 //     instruction_pointer()   where the thread goes on; unchanged: with the instruction under the probe
 //     stack_pointer()

@@ -44,9 +44,11 @@ enum class Errc : std::uint8_t {
     not_executable,         // no code of a loaded object stands there
     inside_library,         // the code that this library runs at every hit of a probe
     denied,                 // a function that cannot be probed
-    patched_place,          // an instruction that this library changes itself
+    patched_place,          // an instruction that this library changes itself; of probes and wraps: what the other has changed
     middle_of_instruction,  // an instruction begins before it, and ends behind
     foreign_breakpoint,     // somebody else's breakpoint stands there: a debugger's, the kernel's
+    not_a_function,         // what stands there is not entered by a call
+    no_free_register,       // the function's arguments leave none that a wrap could use
     signal_blocked,         // a thread blocks the signal of a breakpoint, and would die there
     copied_half_way,        // this process was made by a raw clone while another thread attached or detached probes
     no_sequences,           // restartable sequences were asked for and are not to be had

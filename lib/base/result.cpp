@@ -56,13 +56,18 @@ const char* cause(Errc code) noexcept {
         case Errc::inside_library:
             return "this code runs at every hit of a probe";
         case Errc::denied:
-            return "this function cannot be probed (it unwinds stacks, or returns from signal handlers)";
+            return "this function cannot be probed (it unwinds stacks, returns from signal handlers or, for a return probe, "
+                   "looks at its caller)";
         case Errc::patched_place:
-            return "the instruction is one that this library changes itself";
+            return "the instruction is one that this library has changed, or changes, itself";
         case Errc::middle_of_instruction:
             return "it is the middle of an instruction";
         case Errc::foreign_breakpoint:
             return "a breakpoint of somebody else (a debugger, the kernel) stands there";
+        case Errc::not_a_function:
+            return "what stands there is not entered by a call";
+        case Errc::no_free_register:
+            return "the function's arguments leave no register that a wrap could use";
         case Errc::signal_blocked:
             return "only a breakpoint fits there, and a thread of this process blocks SIGTRAP: it would die there "
                    "(AllowBreakpoint::always attaches all the same)";

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch.hpp"
+
 namespace dynfunc {
 namespace {
 
@@ -70,6 +72,25 @@ public:
                 return {};
         }
     }
+    std::int64_t take_sleb() noexcept {
+        std::uint64_t value = 0;
+        for (unsigned shift = 0; shift < 63;) {
+            const auto byte = take<std::uint8_t>();
+            value |= std::uint64_t{byte & 0x7fU} << shift;
+            shift += 7;
+            if ((byte & 0x80) != 0) continue;
+            if ((byte & 0x40) != 0) value |= ~std::uint64_t{0} << shift;
+            return static_cast<std::int64_t>(value);
+        }
+        good_ = false;
+        return 0;
+    }
+    void skip(std::uint64_t bytes) noexcept {
+        if (bytes > within_.size())
+            good_ = false;
+        else
+            at_ = at_ + static_cast<std::ptrdiff_t>(bytes);
+    }
     Address at() const noexcept { return at_; }
     bool is_good() const noexcept { return good_; }
 
@@ -84,6 +105,8 @@ struct Encodings {
     std::uint8_t function = absent;  // not known
     std::uint8_t language = absent;  // it says nothing
     bool has_size = false;           // the size of what is between the two and the instructions stands in front of it
+    std::int64_t data_alignment = 0;
+    std::uint64_t rules = 0;  // where the rules begin, from the entry's begin
 };
 
 // Of a common information entry.
@@ -100,11 +123,15 @@ Encodings pointer_encodings(Address common, AddressRange mapped) noexcept {
         augmentation[length++] = letter;
     }
     if (augmentation[0] != 'z') return length == 0 && reader.is_good() ? Encodings{.function = 0} : Encodings{};
-    reader.take_uleb();                                               // code alignment
-    reader.take_uleb();                                               // data alignment
+    reader.take_uleb();  // code alignment
+    const std::int64_t data_alignment = reader.take_sleb();
     version == 1 ? reader.take<std::uint8_t>() : reader.take_uleb();  // return address register
-    reader.take_uleb();                                               // size of what follows
-    Encodings encodings{.function = 0, .has_size = true};
+    const std::uint64_t size = reader.take_uleb();                    // of what follows
+    if (size > mapped.size()) return {};
+    Encodings encodings{.function = 0,
+                        .has_size = true,
+                        .data_alignment = data_alignment,
+                        .rules = static_cast<std::uint64_t>(reader.at() - common) + size};
     for (std::size_t i = 1; i < length; ++i) {
         switch (augmentation[i]) {
             case 'R':
@@ -125,6 +152,89 @@ Encodings pointer_encodings(Address common, AddressRange mapped) noexcept {
     }
     return reader.is_good() ? encodings : Encodings{};
 }
+
+// The rules that hold at a function's first instruction: those of the entries, up to where the first of them ends (DWARF 5,
+// 6.4.2).
+struct FrameRules {
+    std::int64_t data_alignment;
+    std::uint64_t cfa_register = 0, cfa_offset = 0;
+    bool is_cfa_known = false, is_return_saved = false, is_return_unusual = false;
+    std::int64_t return_at = 0;  // from the CFA
+
+    // False: an instruction that is not known here.
+    bool read(Reader& reader, Address end) noexcept {
+        const std::uint64_t return_address = arch::entry_frame().return_address;
+        while (reader.is_good() && reader.at() < end) {
+            const auto code = reader.take<std::uint8_t>();
+            if (code >> 6 == 1) return true;  // advance_loc
+            if (code >> 6 == 2) {             // offset
+                save(code & 0x3f, reader.take_uleb());
+                continue;
+            }
+            if (code >> 6 == 3) continue;  // restore
+            switch (code) {
+                case 0x00:  // nop
+                    break;
+                case 0x02:  // advance_loc1, 2, 4
+                case 0x03:
+                case 0x04:
+                    return true;
+                case 0x05: {  // offset_extended
+                    const std::uint64_t which = reader.take_uleb();
+                    save(which, reader.take_uleb());
+                    break;
+                }
+                case 0x07:  // undefined, same_value
+                case 0x08:
+                    is_return_unusual = reader.take_uleb() == return_address || is_return_unusual;
+                    break;
+                case 0x0c:  // def_cfa
+                    cfa_register = reader.take_uleb();
+                    cfa_offset = reader.take_uleb();
+                    is_cfa_known = true;
+                    break;
+                case 0x0d:  // def_cfa_register
+                    cfa_register = reader.take_uleb();
+                    break;
+                case 0x0e:  // def_cfa_offset
+                    cfa_offset = reader.take_uleb();
+                    break;
+                case 0x0f:  // def_cfa_expression
+                    is_cfa_known = false;
+                    reader.skip(reader.take_uleb());
+                    break;
+                case 0x10:  // expression, val_expression
+                case 0x16:
+                    is_return_unusual = reader.take_uleb() == return_address || is_return_unusual;
+                    reader.skip(reader.take_uleb());
+                    break;
+                case 0x2d:  // window_save: on arm64, that return addresses are signed from here on
+                    break;
+                case 0x2e:  // args_size
+                    reader.take_uleb();
+                    break;
+                default:
+                    return false;
+            }
+        }
+        return reader.is_good();
+    }
+
+    bool is_as_called() const noexcept {
+        const arch::EntryFrame expected = arch::entry_frame();
+        if (!is_cfa_known || is_return_unusual || cfa_register != expected.stack_pointer || cfa_offset != expected.bytes)
+            return false;
+        if (!expected.is_return_on_stack) return !is_return_saved;
+        return is_return_saved && return_at == -static_cast<std::int64_t>(expected.bytes);
+    }
+
+private:
+    void save(std::uint64_t which, std::uint64_t factor) noexcept {
+        if (which != arch::entry_frame().return_address) return;
+        is_return_saved = true;
+        return_at = static_cast<std::int64_t>(factor) * data_alignment;
+    }
+};
 
 }  // namespace
 
@@ -170,6 +280,31 @@ std::uint64_t UnwindTable::size_of_function(Address description) const noexcept 
     reader.take_encoded(encodings.function);
     const std::uint64_t size = reader.take_encoded(encodings.function);
     return reader.is_good() && size <= mapped_.size() ? size : 0;
+}
+
+bool UnwindTable::is_called(std::size_t i) const noexcept {
+    if (function(i).size() == 0) return false;
+    const Address description = header_ + entries_[i].description;
+    Reader entry(description, mapped_);
+    const auto length = entry.take<std::uint32_t>();
+    const Address end = entry.at() + static_cast<std::ptrdiff_t>(length);
+    const Address field = entry.at();
+    const Address common = field - static_cast<std::ptrdiff_t>(entry.take<std::uint32_t>());
+    const Encodings encodings = pointer_encodings(common, mapped_);
+    if (!entry.is_good() || encodings.function == absent) return false;
+    entry.take_encoded(encodings.function);
+    entry.take_encoded(encodings.function);
+    if (encodings.has_size) {
+        const std::uint64_t size = entry.take_uleb();
+        if (size > mapped_.size()) return false;
+        entry.skip(size);
+    }
+    Reader rules(common, mapped_);
+    const auto common_length = rules.take<std::uint32_t>();
+    const Address common_end = rules.at() + static_cast<std::ptrdiff_t>(common_length);
+    rules.skip(encodings.rules - rules.at().value + common.value);
+    FrameRules frame{.data_alignment = encodings.data_alignment};
+    return frame.read(rules, common_end) && frame.read(entry, end) && frame.is_as_called();
 }
 
 void UnwindTable::find_landing_pads(std::size_t i, void* context, void (*found)(void*, Address)) const {

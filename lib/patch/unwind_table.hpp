@@ -29,6 +29,9 @@ public:
     std::size_t functions() const noexcept { return count_; }
     AddressRange function(std::size_t i) const noexcept;
 
+    // Whether the frame of function(i) begins as a call leaves it: nothing between the caller's frame and the return address.
+    bool is_called(std::size_t i) const noexcept;
+
     // Calls found(context, address) for each place of function(i) at which an exception is caught or cleaned up, as its
     // language says in the format of the C++ ABI for Itanium ("Exception Handling Tables"), which C, C++, Rust and others have.
     // Throws: what found() throws.

@@ -18,6 +18,8 @@
 
 namespace dynfunc {
 
+struct ReturnRecord;
+
 // Counters of one thread, by the number of the counter. Kept when the thread ends, and handed on to a new one: what is counted
 // is the sum over all.
 struct HitCounts {
@@ -52,6 +54,25 @@ struct HitSite {
     ConsumerList* consumers = nullptr;  // atomic; null: nobody
     Address at;
     std::uint64_t missed = 0;  // atomic
+    Address copy;              // of the displaced instructions
+};
+
+// What handlers are given, and what the library's own (return_call.hpp) know to be behind it.
+struct DeliveredHit {
+    Registers* registers;  // these three: a ProbeHit
+    Address at;
+    void* data;
+    HitSite* site;
+    int errno_before;
+    ReturnRecord *tracked, *last_tracked;  // of the call that begins here: to be made active when all handlers were called
+};
+static_assert(sizeof(DeliveredHit) == 56 && offsetof(DeliveredHit, tracked) == 40);
+static_assert(offsetof(HitSite, missed) == 16 && offsetof(HitSite, copy) == 24);
+
+// The hit, or the return, that this thread delivers: what a later one needs that finds it left.
+struct Delivery {
+    std::uint64_t at;     // its Registers: on the stack
+    std::uint64_t outer;  // of the reader word, before
 };
 
 extern "C" {
@@ -60,6 +81,11 @@ extern "C" {
 [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local HitCounts* dynfunc_hit_counts;
 [[gnu::visibility("hidden")]] extern constinit arch::WithVectors dynfunc_keep_vectors;
 
+[[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local Delivery dynfunc_delivery;
+
+// Where a signal handler that interrupted the delivery has left it by siglongjmp(): this thread delivers nothing any more, and
+// its read section is closed.
+[[gnu::visibility("hidden")]] void dynfunc_forget_left_hit(void*, Registers*) noexcept;
 // A thread's first hit; the first hit of a counter in its chunk; a handler that asked to be removed.
 [[gnu::visibility("hidden")]] void dynfunc_register_hit_thread(void*, Registers*) noexcept;
 [[gnu::visibility("hidden")]] void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept;

@@ -3,12 +3,14 @@
 #include "hit_threads.hpp"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <atomic>
 #include <cerrno>
 
 #include "fatal.hpp"
+#include "os.hpp"
 
 namespace dynfunc {
 namespace {
@@ -50,6 +52,7 @@ HitCounts* claim() noexcept {
 
 }  // namespace
 
+[[gnu::tls_model("initial-exec")]] constinit thread_local Delivery dynfunc_delivery{};
 constinit thread_local HitCounts* dynfunc_hit_counts = nullptr;
 constinit arch::WithVectors dynfunc_keep_vectors = nullptr;
 
@@ -65,9 +68,24 @@ void dynfunc_register_hit_thread(void*, Registers*) noexcept {
     errno = before;
 }
 
+// A frame that is still there lies above whatever the thread does now, but for a handler on a stack of its own.
+void forget_left_hit(const void* frame) noexcept {
+    if (dynfunc_thread_work != delivers_a_hit || dynfunc_delivery.at >= reinterpret_cast<std::uintptr_t>(frame)) return;
+    const os::KeepErrno keep;
+    stack_t stack{};
+    if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) != 0) return;
+    if (detail::reader_word != nullptr) detail::reader_word->store(dynfunc_delivery.outer, std::memory_order_release);
+    dynfunc_thread_work = 0;
+}
+
+void dynfunc_forget_left_hit(void*, Registers* registers) noexcept { forget_left_hit(registers); }
+
 // Without memory the hit is not counted.
 void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept {
-    const std::size_t chunk = static_cast<const ConsumerList::Entry*>(entry)->chunk_at / sizeof(std::uint64_t*);
+    make_hit_chunk(static_cast<const ConsumerList::Entry*>(entry)->chunk_at / sizeof(std::uint64_t*));
+}
+
+void make_hit_chunk(std::size_t chunk) noexcept {
     auto* made = map_zeroes<std::uint64_t>(HitCounts::chunk_size * sizeof(std::uint64_t));
     __atomic_store_n(&dynfunc_hit_counts->chunk[chunk], made, __ATOMIC_RELEASE);
 }

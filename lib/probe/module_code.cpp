@@ -31,6 +31,7 @@ ModuleCode ModuleCode::of_image(std::span<const AddressRange> text, const Unwind
             code.text_, [&](AddressRange segment) { return segment.begin <= function.begin && function.end <= segment.end; });
         if (!is_text) continue;
         code.functions_.push_back(function);
+        if (table.is_called(i)) code.called_.push_back(function.begin);
         table.find_landing_pads(i, &code,
                                 [](void* to, Address pad) { static_cast<ModuleCode*>(to)->branches_to_.push_back(pad); });
         arch::find_branch_targets(function, &code, [](void* to, Address target) {
@@ -55,6 +56,8 @@ std::vector<AddressRange>::const_iterator ModuleCode::find_function(Address at) 
     const auto behind = std::ranges::upper_bound(functions_, at, {}, &AddressRange::begin);
     return behind == functions_.begin() || !behind[-1].contains(at) ? functions_.end() : behind - 1;
 }
+
+bool ModuleCode::is_called(Address at) const noexcept { return std::ranges::binary_search(called_, at); }
 
 AddressRange ModuleCode::function_around(Address at) const noexcept {
     const auto found = find_function(at);

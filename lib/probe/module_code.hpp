@@ -37,6 +37,9 @@ public:
     bool is_text(Address at) const noexcept;
     // Empty: none.
     AddressRange function_around(Address at) const noexcept;
+    // Whether a function begins there that is entered by a call, as the unwind table says: not a part of one that was moved
+    // away, not an entry of a procedure linkage table.
+    bool is_called(Address at) const noexcept;
     // What is known of a place; `code` is empty where that is in no function. `function` is the code of the function around it
     // as it was linked, for whoever has changed it since; it stays while the site is used.
     arch::JumpSite site(Address at, std::span<const std::byte> function) const noexcept;
@@ -47,6 +50,7 @@ private:
 
     std::vector<AddressRange> functions_, text_;
     std::vector<Address> branches_to_;       // ascending
+    std::vector<Address> called_;            // begins of functions; ascending
     std::vector<Address> jumps_indirectly_;  // begins of functions that do; ascending
 };
 

@@ -24,7 +24,20 @@ bool begins_instruction(Address at, Address function, std::span<const std::byte>
 
 }  // namespace
 
-Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, const ProbeOptions& options) {
+Result<void> Places::check_is_called(Address at) {
+    const auto module = module_around(at);
+    if (!module) return std::unexpected(module.error());
+    if (is_return_denied(at)) return refuse(Errc::denied, at);
+    if ((*module)->code.is_called(at)) return {};
+    // What cannot be probed at all says so.
+    const ModuleCode& code = (*module)->code;
+    if (!code.is_text(at)) return refuse(Errc::not_executable, at);
+    if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
+    return refuse(code.function_around(at).size() == 0 ? Errc::no_unwind_table : Errc::not_a_function, at);
+}
+
+Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, const ProbeOptions& options,
+                                            const detail::WrapEntry* wrap) {
     const ModuleCode& code = module.code;
     if (!code.is_text(at)) return refuse(Errc::not_executable, at);
     if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
@@ -59,6 +72,7 @@ Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, co
     place->is_function_begin = at == function.begin;
     place->is_forced = options.breakpoint == AllowBreakpoint::always;
     place->is_loading = module.was_loading;
+    if (wrap != nullptr) place->wrap = *wrap;
     Result<void> done = refuse(Errc::too_short, at);
     for (const SiteForm& form : site_forms) {
         if (place->is_forced) break;
@@ -93,7 +107,13 @@ Result<void> Places::make_stub(Place& place) {
     std::array<std::byte, arch::most_stub_bytes> bytes;
     const arch::StubRequest request{
         .displaced = &place.displaced, .is_function_begin = place.is_function_begin, .site = Address::of(&place.hit)};
-    const auto code = arch::encode_stub(request, *stub, bytes);
+    const auto code = place.wrap ? arch::encode_wrap_thunk({.displaced = &place.displaced,
+                                                            .context = Address::of(&place.context),
+                                                            .entry = place.wrap->entry,
+                                                            .in_vector_register = place.wrap->in_vector_register,
+                                                            .number = place.wrap->number},
+                                                           *stub, bytes)
+                                 : arch::encode_stub(request, *stub, bytes);
     if (!code) {
         memory_.release(*stub, arch::most_stub_bytes);
         return std::unexpected(code.error());
@@ -101,6 +121,7 @@ Result<void> Places::make_stub(Place& place) {
     memory_.release(*stub + code->size, arch::most_stub_bytes - code->size);
     place.code = *code;
     place.stub = place.entry = *stub;
+    place.hit.copy = *stub + code->copy;
     unwritten_.add(*stub, std::span(bytes).first(code->size));
     return {};
 }

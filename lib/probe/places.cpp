@@ -14,7 +14,6 @@
 #include "find_call_sites.hpp"
 #include "os.hpp"
 #include "registry.hpp"
-#include "stub_frames.hpp"
 #include "text_poke.hpp"
 
 namespace dynfunc {
@@ -127,7 +126,7 @@ bool Places::is_claimed(const Place& place) const noexcept {
 }
 
 // The one that is armed; otherwise one that was, and whose stub serves again.
-Place* Places::find_usable(Address at, AllowBreakpoint breakpoint) {
+Place* Places::find_usable(Address at, AllowBreakpoint breakpoint, const detail::WrapEntry* wrap) {
     auto [begin, end] = places_.equal_range(at);
     if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
         // Loaded again, perhaps.
@@ -141,17 +140,25 @@ Place* Places::find_usable(Address at, AllowBreakpoint breakpoint) {
         Place& place = *next->second;
         const bool is_breakpoint = place.site_class == SiteClass::breakpoint;
         const bool fits = breakpoint == AllowBreakpoint::always ? is_breakpoint : !place.is_forced;
-        if (fits && !is_claimed(place)) return &place;
+        // A thread may stand in a thunk: where that leads to stays what it is.
+        const bool is_same = wrap == nullptr ? !place.wrap : place.wrap == *wrap;
+        if (fits && is_same && !is_claimed(place)) return &place;
     }
     return nullptr;
 }
 
-Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made) {
+Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made,
+                                const detail::WrapEntry* wrap) {
     const auto module = module_around(at);
     if (!module) return std::unexpected(module.error());
-    Place* place = find_usable(at, options.breakpoint);
+    Place* place = find_usable(at, options.breakpoint, wrap);
+    if (place != nullptr && (place->is_armed || place->is_chosen)) {
+        // A jump that the system refused to take out again leads to the original until it is wanted.
+        const bool is_free = wrap != nullptr && place->wrap == *wrap && place->context.active.load() == nullptr;
+        if ((wrap != nullptr || place->wrap) && !is_free) return refuse(Errc::patched_place, at);
+    }
     if (place == nullptr) {
-        auto planned = plan(**module, at, options);
+        auto planned = plan(**module, at, options, wrap);
         if (!planned) return std::unexpected(planned.error());
         place = places_.emplace(at, std::move(*planned))->second.get();
         made.push_back(place);
@@ -192,8 +199,11 @@ void Places::forget_unloaded(AddressRange module) {
 // Stubs of new places, where no thread can be; and last, because it is for ever, what unwinders have to know of them.
 Result<void> Places::write(std::span<Place* const> made) {
     std::vector<StubFrame> frames;
-    frames.reserve(made.size());
-    for (const Place* place : made) frames.push_back({&place->code, &place->displaced, place->stub});
+    frames.reserve(2 * made.size());
+    for (const Place* place : made) {
+        frames.push_back({&place->code, &place->displaced, place->stub});
+        if (place->entry != place->stub) frames.push_back({nullptr, &place->displaced, place->entry});
+    }
     {
         const Registry::Hold hold(Registry::instance());
         TextPoke poke(*backend().writing);
@@ -201,7 +211,7 @@ Result<void> Places::write(std::span<Place* const> made) {
         if (auto done = poke.sync(); !done) return done;
     }
     unwritten_.clear();
-    if (!register_frames(frames)) return refuse(Errc::out_of_memory, {});
+    if (!frames_.add(frames)) return refuse(Errc::out_of_memory, {});
     return {};
 }
 

@@ -6,6 +6,7 @@
 // as they like. It is used again when the same address is probed again.
 #pragma once
 
+#include <dynfunc/detail/wrap_core.hpp>
 #include <dynfunc/probe.hpp>
 
 #include <atomic>
@@ -22,6 +23,7 @@
 #include "near_memory.hpp"
 #include "new_code.hpp"
 #include "site_forms.hpp"
+#include "stub_frames.hpp"
 
 namespace dynfunc {
 
@@ -44,6 +46,9 @@ struct Place {
     std::atomic<bool> is_abandoned{false};  // in the list of those
     Place* next_abandoned = nullptr;
     std::vector<detail::Consumer*> consumers;  // by priority, ties by age
+    // Of a place that is wrapped, and not probed: what its thunk leads to, and hands over.
+    std::optional<detail::WrapEntry> wrap;
+    detail::WrapContext context;
 
     // Whether they are the bytes of the place: `code` is as many as code_size().
     std::size_t code_size() const noexcept { return std::max<std::size_t>(replacement.size, displaced.size()); }
@@ -67,8 +72,12 @@ public:
     // The lock was taken: what was loaded before may have been unloaded.
     void forget_seen() noexcept { seen_ = nullptr; }
 
-    // The place there; a new one is added to `made`, and its code is not written yet.
-    Result<Place*> place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made);
+    // The place there; a new one is added to `made`, and its code is not written yet. With `wrap` one that leads there, and
+    // that no wrap has: patched_place if there is another.
+    Result<Place*> place_at(Address at, const ProbeOptions& options, std::vector<Place*>& made,
+                            const detail::WrapEntry* wrap = nullptr);
+    // Errors: not_a_function, denied, and those of finding the object.
+    Result<void> check_is_called(Address at);
     // The code of new places, for ever.
     Result<void> write(std::span<Place* const> made);
     // A place of which no code was written.
@@ -100,7 +109,7 @@ private:
     };
 
     Result<const Module*> module_around(Address at);
-    Place* find_usable(Address at, AllowBreakpoint breakpoint);
+    Place* find_usable(Address at, AllowBreakpoint breakpoint, const detail::WrapEntry* wrap);
     template <class Visit>
     void for_each_claimed(AddressRange range, Visit&& visit) const;
     bool is_claimed(const Place& place) const noexcept;
@@ -109,7 +118,8 @@ private:
     bool is_patched(AddressRange range) const noexcept;
     bool is_trap_blocked();
     void forget_unloaded(AddressRange module);
-    Result<std::unique_ptr<Place>> plan(const Module& module, Address at, const ProbeOptions& options);
+    Result<std::unique_ptr<Place>> plan(const Module& module, Address at, const ProbeOptions& options,
+                                        const detail::WrapEntry* wrap);
     Result<void> try_form(Place& place, const SiteForm& form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
     Result<void> make_stub(Place& place);
@@ -126,6 +136,7 @@ private:
     std::vector<std::unique_ptr<Place>> gone_;
     NearMemory memory_;
     NewCode unwritten_;
+    StubFrames frames_;
 };
 
 // Calls visit(place) for those that are armed, or about to be, and have bytes in the range.

@@ -30,7 +30,7 @@ void set_probes_in_children(InChildren what) { Probes::instance().keep_in_childr
 void Probe::detach_nosync() noexcept {
     if (consumer_ == nullptr) return;
     Consumer* const consumer = std::exchange(consumer_, nullptr);
-    Probes::instance().detach({&consumer, 1});
+    Probes::instance().detach(std::span<Consumer* const>(&consumer, 1));
 }
 
 void Probe::detach() noexcept {
@@ -46,18 +46,7 @@ void detail::detach_with(Probe& probe, Retired& owned) noexcept {
 }
 
 void Probe::detach(std::span<Probe> probes) noexcept {
-    constexpr std::size_t at_once = 256;
-    std::array<Consumer*, at_once> consumers;
-    std::size_t count = 0;
-    bool any = false;
-    for (Probe& probe : probes) {
-        if (probe.consumer_ == nullptr) continue;
-        any = true;
-        consumers[count++] = std::exchange(probe.consumer_, nullptr);
-        if (count == at_once) Probes::instance().detach(std::span(consumers).first(std::exchange(count, 0)));
-    }
-    if (count != 0) Probes::instance().detach(std::span(consumers).first(count));
-    if (any && !is_in_section()) synchronize();
+    if (Probes::instance().detach(probes) && !is_in_section()) synchronize();
 }
 
 std::uint64_t Probe::hits() const noexcept {

@@ -32,42 +32,21 @@ void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<Consum
 
 }  // namespace
 
-// The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be removed while it
-// was held is seen to at its end.
-class Probes::Hold {
-public:
-    explicit Hold(Probes& probes) noexcept : probes_(probes) {
-        { const Registry::Hold adopted(Registry::instance()); }
-        probes_.lock_.lock();
-        probes_.places_.forget_seen();
-    }
-    ~Hold() {
-        probes_.disarm_abandoned();
-        probes_.lock_.unlock();
-        while (probes_.abandoned_.load(std::memory_order_seq_cst) != nullptr && probes_.lock_.try_lock()) {
-            probes_.disarm_abandoned();
-            probes_.lock_.unlock();
-        }
-    }
-    Hold(const Hold&) = delete;
-
-private:
-    Probes& probes_;
-};
-
 Probes& Probes::instance() noexcept {
     alignas(Probes) static std::byte storage[sizeof(Probes)];
     static Probes* const probes = new (storage) Probes;
     return *probes;
 }
 
+Result<void> Probes::are_possible() noexcept {
+    if (arch::has_stubs() && backend().writing != nullptr) return {};
+    const auto refusals = backend().capabilities.refusals;
+    return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = refusals.empty() ? 0 : refusals.back().os_error});
+}
+
 Result<void> Probes::start() noexcept {
     if (started_) return {};
-    if (!arch::has_stubs() || backend().writing == nullptr) {
-        const auto refusals = backend().capabilities.refusals;
-        return std::unexpected(
-            Error{.code = Errc::text_not_writable, .os_error = refusals.empty() ? 0 : refusals.back().os_error});
-    }
+    if (auto possible = are_possible(); !possible) return possible;
     dynfunc_keep_vectors = arch::with_vectors();
     Registry::instance().take_part_in_forks(fork_part_);
     started_ = true;
@@ -139,13 +118,14 @@ Result<std::uint32_t> Probes::take_counter() {
     return counters_++;
 }
 
-Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests, Tolerance* tolerance) {
-    auto attached = attach_all(requests, tolerance);
+Result<std::vector<Probe>> Probes::attach(std::span<const ProbeRequest> requests, Tolerance* tolerance, Of of) {
+    forget_left_hit();
+    auto attached = attach_all(requests, tolerance, of);
     if (attached && places_.may_trap()) start_trap_guard();
     return attached;
 }
 
-Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance) {
+Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance, Of of) {
     if (requests.empty()) return refuse(Errc::empty_batch, {});
     std::vector<Address> addresses;
     addresses.reserve(requests.size());
@@ -193,6 +173,9 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
     } undo{*this, made, touched, consumers};
 
     for (std::size_t i = 0; i < requests.size(); ++i) {
+        if (of == Of::calls) {
+            if (auto called = places_.check_is_called(addresses[i]); !called) return at_element(called.error(), i);
+        }
         const auto place = places_.place_at(addresses[i], requests[i].options, made);
         if (!place && tolerance != nullptr) {
             tolerance->refused.push_back(at_element(place.error(), i).error());
@@ -255,6 +238,7 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
 }
 
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {
+    forget_left_hit();
     constexpr std::size_t at_once = 64;
     const Hold hold(*this);
     if (is_copied_half_way_) {
@@ -279,6 +263,21 @@ void Probes::detach(std::span<Consumer* const> consumers) noexcept {
         if (count == at_once) disarm_empty();
     }
     disarm_empty();
+}
+
+bool Probes::detach(std::span<Probe> probes) noexcept {
+    constexpr std::size_t at_once = 256;
+    std::array<Consumer*, at_once> consumers;
+    std::size_t count = 0;
+    bool any = false;
+    for (Probe& probe : probes) {
+        if (probe.consumer_ == nullptr) continue;
+        any = true;
+        consumers[count++] = std::exchange(probe.consumer_, nullptr);
+        if (count == at_once) detach(std::span<Consumer* const>(consumers).first(std::exchange(count, 0)));
+    }
+    if (count != 0) detach(std::span<Consumer* const>(consumers).first(count));
+    return any;
 }
 
 void Probes::reclaim_consumer(Retired& item) noexcept {

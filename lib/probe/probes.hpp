@@ -2,6 +2,7 @@
 // Who listens at which place: attaching and detaching.
 #pragma once
 
+#include <dynfunc/detail/wrap_core.hpp>
 #include <dynfunc/probe.hpp>
 
 #include <atomic>
@@ -33,21 +34,34 @@ public:
         Address loading{};  // the base of a shared object that the dynamic linker is loading, or null
         std::vector<Error> refused{};
     };
+    // What they are for: of calls, only what is entered by a call, and does not look at where it was called from.
+    enum class Of : std::uint8_t { hits, calls };
     // Threads: no lock is held but that of patterns.
-    Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests, Tolerance* tolerance = nullptr);
+    Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests, Tolerance* tolerance = nullptr, Of of = Of::hits);
     // Not waiting for anybody. Each consumer is retired.
     void detach(std::span<detail::Consumer* const> consumers) noexcept;
+    // Returns whether one was attached.
+    bool detach(std::span<Probe> probes) noexcept;
+    // Whether this process can have any.
+    static Result<void> are_possible() noexcept;
     // A handler asked for it.
     void remove(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
     void keep_in_children(InChildren what);
 
+    // Wraps (wrap.cpp). Who fails keeps `core`.
+    Result<void> wrap(Address at, const detail::WrapEntry& entry, AllowBreakpoint breakpoint, detail::WrapCore& core);
+    void unwrap(detail::WrapCore& core) noexcept;
+
 private:
     class Hold;
 
-    Result<std::vector<Probe>> attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance);
+    Result<std::vector<Probe>> attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance, Of of);
     Result<void> start() noexcept;
     Result<std::uint32_t> take_counter();
+    Result<void> wrap_one(Address at, const detail::WrapEntry& entry, AllowBreakpoint breakpoint, detail::WrapCore& core);
+    static void leave_wrap(Retired& item) noexcept;
+    void see_to_left_wraps() noexcept;
     static void publish(Place& place, ConsumerList* list) noexcept;
     void disarm_abandoned() noexcept;
     static ConsumerList* make_list(std::span<detail::Consumer* const> consumers) noexcept;
@@ -63,7 +77,31 @@ private:
     Places places_;
     std::vector<std::uint32_t> free_counters_;
     std::uint32_t counters_ = 0;
+    detail::WrapCore* left_wraps_ = nullptr;  // detached, with calls in flight
     std::atomic<Place*> abandoned_{nullptr};  // places all of whose consumers asked to be removed
+};
+
+// The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be removed while it
+// was held is seen to at its end.
+class Probes::Hold {
+public:
+    explicit Hold(Probes& probes) noexcept : probes_(probes) {
+        { const Registry::Hold adopted(Registry::instance()); }
+        probes_.lock_.lock();
+        probes_.places_.forget_seen();
+    }
+    ~Hold() {
+        probes_.disarm_abandoned();
+        probes_.lock_.unlock();
+        while (probes_.abandoned_.load(std::memory_order_seq_cst) != nullptr && probes_.lock_.try_lock()) {
+            probes_.disarm_abandoned();
+            probes_.lock_.unlock();
+        }
+    }
+    Hold(const Hold&) = delete;
+
+private:
+    Probes& probes_;
 };
 
 }  // namespace dynfunc

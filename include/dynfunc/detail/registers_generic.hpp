@@ -17,6 +17,7 @@ struct Registers {
     T& floating(unsigned) noexcept {
         return *reinterpret_cast<T*>(vectors);
     }
+    std::uint64_t& result(unsigned = 0) noexcept { return word; }
     std::uint64_t& stack_word(std::size_t) noexcept { return word; }
     std::uint64_t& instruction_pointer() noexcept { return word; }
     std::uint64_t& stack_pointer() noexcept { return word; }

@@ -30,6 +30,8 @@ struct Registers {
     T& floating(unsigned i) noexcept {
         return *reinterpret_cast<T*>(vectors + i * vector_bytes);
     }
+    // The first two words of what a function returns in integer registers.
+    std::uint64_t& result(unsigned i = 0) noexcept { return i == 0 ? rax : rdx; }
     std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(rsp)[1 + i]; }
     std::uint64_t& instruction_pointer() noexcept { return rip; }
     std::uint64_t& stack_pointer() noexcept { return rsp; }

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// Exceptions, and the ends of threads, that leave tracked calls. To the unwinder a slot is a function with a cleanup
+// (Itanium C++ ABI, "Exception Handling", 1.6): the personality sends every exception that passes to the landing pad, which
+// ends the call and goes on as if the caller had called _Unwind_Resume().
+#include <unwind.h>
+
+#include <dynfunc/detail/export.hpp>
+
+#include "lock.hpp"
+#include "os.hpp"
+#include "return_records.hpp"
+#include "return_slots.hpp"
+
+extern "C" {
+
+// Also where the handler was found in the caller, whose frame has the same address: to go on would be to leave it behind.
+DYNFUNC_HIDDEN _Unwind_Reason_Code dynfunc_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
+                                                              _Unwind_Exception* exception, _Unwind_Context* context) {
+    using namespace dynfunc;
+    constexpr int rax = 0, rdx = 1;  // DWARF's numbers (System V psABI, figure 3.36)
+    if ((actions & _UA_CLEANUP_PHASE) == 0) return _URC_CONTINUE_UNWIND;
+    ReturnRecord* const record = ReturnRecords::record_of(_Unwind_GetIP(context));
+    if (record == nullptr) return _URC_FATAL_PHASE2_ERROR;
+    // The unwinder writes below the frame to which it goes, where the word is.
+    __atomic_store_n(&record->state, ReturnRecord::with_phase(record->state, ReturnPhase::unwinding), __ATOMIC_RELEASE);
+    _Unwind_SetGR(context, rax, reinterpret_cast<_Unwind_Word>(exception));
+    _Unwind_SetGR(context, rdx, reinterpret_cast<_Unwind_Word>(record));
+    _Unwind_SetIP(context, arch::return_landing().value);
+    return _URC_INSTALL_CONTEXT;
+}
+
+}  // extern "C"
+
+namespace dynfunc {
+
+void dynfunc_return_unwound(ReturnRecord* record) noexcept {
+    const os::KeepErrno keep;
+    const ReadSection inside;
+    ReturnHandlers& handlers = *record->handlers;
+    __atomic_fetch_add(&handlers.unwound, 1, __ATOMIC_RELAXED);
+    if (handlers.on_unwind != nullptr && !__atomic_load_n(&handlers.is_detached, __ATOMIC_RELAXED)) {
+        const ThreadWork before = dynfunc_thread_work;
+        if (before == 0) {
+            dynfunc_thread_work = delivers_a_hit;
+            handlers.on_unwind(record->data);
+            dynfunc_thread_work = before;
+        } else {
+            __atomic_fetch_add(&handlers.missed, 1, __ATOMIC_RELAXED);
+        }
+    }
+    __atomic_store_n(&record->state, ReturnRecord::with_phase(record->state, ReturnPhase::free), __ATOMIC_RELEASE);
+    give_back_instance(*record);
+}
+
+}  // namespace dynfunc
