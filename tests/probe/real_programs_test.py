@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Real programs with a probe on every function, of libraries and the C library too: what they print must be what they print without.
+Then the same with return probes.
 
     real_programs_test.py AGENT
 
-sqlite3 runs a script of SQL, a redis server a list of commands. Prints the share of each class of place. Exit status: 0 if nothing
-differs, every function could be probed, and 99.9 % of them without a breakpoint; 77 (skipped) if neither program is installed.
+sqlite3 runs a script of SQL, a redis server a list of commands, gdb a list of commands of which most end in an exception. Prints the
+share of each class of place. Exit status: 0 if nothing differs, every function could be probed, and 99.9 % of them without a
+breakpoint, and with return probes every one that is entered by a call and does not look at its caller; 77 (skipped) if none of
+the programs is installed.
 """
 import os
 import pathlib
@@ -48,6 +51,25 @@ def redis_commands():
     yield from ('dbsize', 'bitcount k1', 'object encoding l1', 'nosuchcommand')
 
 
+def gdb_commands():
+    for i in range(400):
+        yield f'print nowhere_{i}'
+        yield f'break nowhere_{i}'
+        yield f'print {i} / ({i} - {i})'
+        yield f'ptype struct nothing_{i}'
+        yield f'print {i} * {i} + sizeof(int)'
+        yield f'print $_strlen("{"x" * (i % 50)}")'
+        yield f'info line nowhere_{i}.c:{i}'
+        yield f'set variable $x = {i}'
+
+
+def run_gdb(environment, _):
+    done = subprocess.run(['gdb', '-nx', '-q', '-batch', '-ex', 'set width 0', *(part for each in gdb_commands()
+                                                                                 for part in ('-ex', each))],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment | {'LC_ALL': 'C'}, timeout=120)
+    return done.stdout, done.stderr, done.returncode
+
+
 def run_sqlite(environment, _):
     done = subprocess.run(['sqlite3', ':memory:'], input=SQL, capture_output=True, text=True, env=environment, timeout=120)
     return done.stdout, done.stderr, done.returncode
@@ -72,17 +94,25 @@ def run_redis(environment, folder):
 PROGRAMS = {
     'sqlite3': (run_sqlite, ['sqlite3'], '.:libsqlite3.so.0:libc.so.6:libm.so.6:libz.so.1'),
     'redis': (run_redis, ['redis-check-rdb', 'redis-cli'], '.:libc.so.6:libm.so.6'),
+    'gdb': (run_gdb, ['gdb'], '.:libstdc++.so.6:libc.so.6'),
 }
+# What a return probe may be refused for: a part of a function that others jump to, and those that look at their caller.
+NOT_TRACKED = ['not entered by a call', 'cannot be probed']
+RETURNS = {'DYNFUNC_AGENT_RETURNS': '1024'}
 
 
-def check(name, agent, folder):
+def check(name, agent, folder, returns):
     run, _, modules = PROGRAMS[name]
     expected = run(dict(os.environ), folder)
     report = folder / 'report'
-    probed = run(dict(os.environ, LD_PRELOAD=agent, DYNFUNC_AGENT_MODULES=modules, DYNFUNC_AGENT_REPORT=str(report)), folder)
+    probed = run(dict(os.environ, LD_PRELOAD=agent, DYNFUNC_AGENT_MODULES=modules, DYNFUNC_AGENT_REPORT=str(report),
+                      **(RETURNS if returns else {})), folder)
     failures = [what for what, one, other in zip(('stdout', 'stderr', 'exit status'), expected, probed) if one != other]
     for what in failures:
         print(f'{name}: {what} differs')
+        for one, other in zip(expected, probed):
+            if one != other:
+                print(f'    without: ...{str(one)[-300:]}\n    with: ...{str(other)[-300:]}')
     if not report.exists():
         print(f'{name}: the agent left no report: {probed[1][-500:]}')
         return False
@@ -95,15 +125,23 @@ def check(name, agent, folder):
           + f"; {figures['hit']} hit, {figures['hits']} hits, {figures['missed']} missed")
     for _, count, reason in refused:
         print(f'{name}: {count} refused: {reason}')
-    return not failures and not refused and figures['hits'] > 10000 and figures['breakpoint'] <= functions / 1000
+    good = not failures and figures['hits'] > 10000
+    if not returns:
+        # What signal handlers return to, in the C library, and the personality of C++.
+        few = sum(int(count) for _, count, _ in refused) <= modules.count('lib')
+        return good and few and all('cannot be probed' in line[2] for line in refused) and figures['breakpoint'] <= functions / 1000
+    print(f"{name}: returns: {figures['unwound']} calls unwound, {figures['stale']} left, {figures['untracked']} not tracked, "
+          f"{figures['in_flight']} in flight at the end")
+    unexpected = [line for line in refused if not any(reason in line[2] for reason in NOT_TRACKED)]
+    return good and not unexpected and (name != 'gdb' or figures['unwound'] > 1000)
 
 
-def control(agent):
-    """Probes that change an argument must be noticed."""
-    spoiled = dict(os.environ, LD_PRELOAD=agent, DYNFUNC_AGENT_MODULES='libsqlite3.so.0', DYNFUNC_AGENT_SPOILS='1')
+def control(agent, more):
+    """Probes that change an argument, or a result, must be noticed."""
+    spoiled = dict(os.environ, LD_PRELOAD=agent, DYNFUNC_AGENT_MODULES='libsqlite3.so.0', DYNFUNC_AGENT_SPOILS='1', **more)
     if run_sqlite(dict(os.environ), None) != run_sqlite(spoiled, None):
         return True
-    print('sqlite3: probes that change an argument were not noticed')
+    print('sqlite3: probes that change an argument, or a result, were not noticed')
     return False
 
 
@@ -114,14 +152,15 @@ def main():
         return 77
     installed = [name for name, (_, needs, _) in PROGRAMS.items() if all(map(shutil.which, needs))]
     if not installed:
-        print('neither sqlite3 nor redis-tools is installed')
+        print('neither sqlite3 nor redis-tools nor gdb is installed')
         return 77
     good = True
-    for name in installed:
-        with tempfile.TemporaryDirectory() as folder:
-            good = check(name, agent, pathlib.Path(folder)) and good
-    if 'sqlite3' in installed:
-        good = control(agent) and good
+    for returns in (False, True):
+        for name in installed:
+            with tempfile.TemporaryDirectory() as folder:
+                good = check(name, agent, pathlib.Path(folder), returns) and good
+        if 'sqlite3' in installed:
+            good = control(agent, RETURNS if returns else {}) and good
     return 0 if good else 1
 
 

@@ -10,91 +10,15 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <random>
 #include <string>
 
 #include "address_space.hpp"
+#include "register_state.hpp"
 
 namespace dynfunc {
 namespace {
 
-enum Gpr { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, gprs };
-
-struct alignas(64) State {
-    std::uint64_t gpr[gprs];
-    std::uint64_t rflags;
-    alignas(64) std::byte fx[512];
-    std::byte ymm[16][32];
-};
-static_assert(offsetof(State, rflags) == 128 && offsetof(State, fx) == 192 && offsetof(State, ymm) == 704);
-
-constexpr std::uint64_t status_flags = 0x8d5, direction_flag = 0x400;
-
-}  // namespace
-}  // namespace dynfunc
-
-extern "C" {
-dynfunc::State state_in, state_out;
-void* state_stack;
-const void* state_target;
-void run_with_state(bool with_ymm);
-void spoil_registers(bool with_ymm);
-void quiet_whole(), quiet_guarded(), quiet_punned();
-extern const char quiet_middle[], quiet_red_zone[];
-}
-
-namespace dynfunc {
-namespace {
-
-bool has_ymm() {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx");
-}
-
-std::uint64_t& gpr_of(Registers& registers, int i) {
-    std::uint64_t* const in_order[] = {&registers.rax, &registers.rcx, &registers.rdx, &registers.rbx,
-                                       &registers.rsp, &registers.rbp, &registers.rsi, &registers.rdi,
-                                       &registers.r8,  &registers.r9,  &registers.r10, &registers.r11,
-                                       &registers.r12, &registers.r13, &registers.r14, &registers.r15};
-    return *in_order[i];
-}
-
-class RandomState {
-public:
-    void fill(State& state, bool any_direction) {
-        for (auto& value : state.gpr) value = random_();
-        state.rflags = (random_() & (status_flags | (any_direction ? direction_flag : 0))) | 0x202;
-        // x87: three values on the stack, and another control word than the usual; MXCSR: another rounding mode, some flags.
-        const long double values[] = {3.25L, -0.5L, 1e300L};
-        asm volatile("fninit; fldt 0(%1); fldt 16(%1); fldt 32(%1); fxsave64 %0; fninit"
-                     : "=m"(state.fx)
-                     : "r"(values)
-                     : "memory");
-        const std::uint32_t mxcsr = 0x1f80 | (random_() & 0x6000) | (random_() & 0x3f);
-        std::memcpy(state.fx + 24, &mxcsr, sizeof mxcsr);
-        for (auto& each : state.ymm)
-            for (std::size_t i = 0; i < sizeof each; i += 8) {
-                const std::uint64_t value = random_();
-                std::memcpy(each + i, &value, sizeof value);
-            }
-        for (std::size_t i = 0; i < 16; ++i) std::memcpy(state.fx + 160 + 16 * i, state.ymm[i], 16);
-    }
-    std::uint64_t next() { return random_(); }
-
-private:
-    std::mt19937_64 random_{20261122};
-};
-
-void expect_same(const State& before, const State& after, const char* what) {
-    for (int i = 0; i < gprs; ++i)
-        EXPECT_TRUE(i == rsp || before.gpr[i] == after.gpr[i])
-            << what << ": general register " << i << std::hex << " " << before.gpr[i] << " " << after.gpr[i];
-    EXPECT_EQ(before.rflags & (status_flags | direction_flag), after.rflags & (status_flags | direction_flag)) << what;
-    EXPECT_EQ(std::memcmp(before.fx, after.fx, 32), 0) << what << ": x87 control, MXCSR";
-    EXPECT_EQ(std::memcmp(before.fx + 32, after.fx + 32, 128), 0) << what << ": x87 registers";
-    EXPECT_EQ(std::memcmp(before.fx + 160, after.fx + 160, 256), 0) << what << ": xmm";
-    EXPECT_TRUE(!has_ymm() || std::memcmp(before.ymm, after.ymm, sizeof before.ymm) == 0) << what << ": ymm";
-}
+using namespace test;  // register_state.hpp
 
 struct Seen {
     Registers registers;

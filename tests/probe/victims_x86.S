@@ -119,12 +119,16 @@ call_stepped:
     mov %rdx,%rsi
     xor %edx,%edx
     pushfq
+    .cfi_adjust_cfa_offset 8
     orq $0x100,(%rsp)
     popfq
+    .cfi_adjust_cfa_offset -8
     call *%rax
     pushfq
+    .cfi_adjust_cfa_offset 8
     andq $~0x100,(%rsp)
     popfq
+    .cfi_adjust_cfa_offset -8
     add $8,%rsp
     .cfi_adjust_cfa_offset -8
     ret
