@@ -94,7 +94,7 @@ std::uint64_t count_hits(std::uint32_t counter) noexcept {
     std::uint64_t sum = 0;
     for (HitCounts* counts = all.load(std::memory_order_acquire); counts != nullptr; counts = counts->next) {
         std::uint64_t* const chunk = __atomic_load_n(&counts->chunk[counter / HitCounts::chunk_size], __ATOMIC_ACQUIRE);
-        if (chunk != nullptr) sum += __atomic_load_n(&chunk[counter % HitCounts::chunk_size], __ATOMIC_RELAXED);
+        if (chunk != nullptr) sum += __atomic_load_n(&chunk[counter % HitCounts::chunk_size], __ATOMIC_ACQUIRE);
     }
     return sum;
 }

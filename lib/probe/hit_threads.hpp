@@ -8,7 +8,7 @@ namespace dynfunc {
 
 inline constexpr std::size_t most_counters = HitCounts::chunk_size * HitCounts::chunks;
 
-// By all threads since the process began. Threads: any; takes no lock.
+// By all threads since the process began. Acquires what was done before a thread counted. Threads: any; takes no lock.
 std::uint64_t count_hits(std::uint32_t counter) noexcept;
 
 // Of this thread, which is registered. Without memory it is not there afterwards.

@@ -25,8 +25,8 @@ namespace {
 
 // After a grace period since it was hidden: no call begins any more.
 bool has_calls(const WrapCore& core) noexcept {
+    // Ends first, and both in order (count_hits()): of a call whose end is seen the begin is seen too.
     const std::uint64_t ended = count_hits(core.ended) - core.ended_before;
-    std::atomic_thread_fence(std::memory_order_acquire);  // with DYNFUNC_DETAIL_COUNT in end_wrapped_call()
     return ended != count_hits(core.began) - core.began_before;
 }
 
