@@ -32,6 +32,19 @@ struct Area {
 };
 constinit std::atomic<const Area*> more_areas{nullptr};
 
+// The thread sanitizer keeps no record of memory that was linked as code: with it the library's own area is left alone.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool uses_own_area = false;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+constexpr bool uses_own_area = false;
+#else
+constexpr bool uses_own_area = true;
+#endif
+#else
+constexpr bool uses_own_area = true;
+#endif
+
 constexpr std::size_t code_bytes = arch::slot_to_record;
 constexpr std::size_t record_bytes = arch::slots_at_once * sizeof(ReturnRecord);
 
@@ -156,7 +169,7 @@ Result<void> ReturnRecords::open() noexcept {
 Result<void> ReturnRecords::grow() {
     Address slots = arch::return_slots();
     free_.reserve(all_ + arch::slots_at_once);  // to be given back without memory
-    if (all_ == 0) {
+    if (all_ == 0 && uses_own_area) {
         if (auto opened = open(); !opened) return opened;
     } else {
         void* const memory =

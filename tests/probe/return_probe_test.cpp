@@ -792,6 +792,7 @@ TEST_F(ReturnProbeTest, FunctionsThatEverybodyCalls) {
 // Breakpoints.
 
 TEST_F(ReturnProbeTest, PlacesWhereNoJumpFits) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "a thread of the sanitizer's blocks every signal";
     Seen seen;
     const auto tiny = attach_counting(&returns_at_once, seen);
     ASSERT_EQ(tiny.probes().size(), 1u);
@@ -931,6 +932,7 @@ TEST_F(ReturnProbeTest, ABatchIsAllOrNone) {
 // Objects and processes.
 
 TEST_F(ReturnProbeTest, WhatIsUnloadedIsGone) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "a thread of the sanitizer's blocks every signal";
     void* const object = dlopen(DYNFUNC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL);
     ASSERT_NE(object, nullptr) << dlerror();
     const auto function = reinterpret_cast<int (*)(int)>(dlsym(object, "plugin_function"));

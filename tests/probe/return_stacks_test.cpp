@@ -193,6 +193,7 @@ void call_much(int) {
 }
 
 TEST_F(ReturnStacks, OnAnAlternateStack) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports exceptions in signal handlers";
     const AlternateStack alternate;
     const Handler handler(SIGUSR1, &call_much, SA_ONSTACK);
     Seen seen;

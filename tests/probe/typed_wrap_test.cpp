@@ -7,7 +7,6 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <complex>
 #include <csetjmp>
 #include <memory>
@@ -23,6 +22,7 @@
 #include <dynfunc/return_probe.hpp>
 
 #include "address_space.hpp"
+#include "surroundings.hpp"
 
 namespace dynfunc {
 namespace {
@@ -612,28 +612,6 @@ TEST_F(TypedWrapTest, ComesAndGoesWhileThreadsCall) {
     EXPECT_EQ(alive, 0);
     EXPECT_GT(calls, 0);
     EXPECT_GT(wrapped, 0);
-}
-
-// How much a wrap costs: for people; nothing is expected of it.
-TEST_F(TypedWrapTest, Cost) {
-    const auto measure = [] {
-        constexpr int calls = 2'000'000;
-        double best = 1e9;
-        for (int round = 0; round < 5; ++round) {
-            const auto began = std::chrono::steady_clock::now();
-            int sum = 0;
-            for (int i = 0; i < calls; ++i) sum += call_add(i & 0xff, 1);
-            asm volatile("" : : "r"(sum));
-            const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - began;
-            best = std::min(best, took.count() / calls);
-        }
-        return best;
-    };
-    const double bare = measure();
-    const auto wrap = wrap_typed(&add, [](auto original, int a, int b) { return original(a, b); });
-    ASSERT_TRUE(wrap) << wrap.error().message();
-    RecordProperty("bare_ns", std::to_string(bare));
-    RecordProperty("wrapped_ns", std::to_string(measure()));
 }
 
 }  // namespace
