@@ -538,6 +538,7 @@ void on_step(int, siginfo_t*, void* interrupted) {
 }
 
 TEST_F(TypedWrapTest, StacksCanBeWalkedAtEveryInstruction) {
+    if (test::thread_sanitizer) GTEST_SKIP() << "the sanitizer reports walks in signal handlers";
     auto wrap = wrap_typed(&add, [](auto original, int a, int b) { return original(a, b) + 5; });
     ASSERT_TRUE(wrap) << wrap.error().message();
     struct sigaction action {
