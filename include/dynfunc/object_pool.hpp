@@ -101,19 +101,11 @@ DYNFUNC_EXPORT const char* pool_back_end_reason(const PoolCore&) noexcept;
 
 // What one thread wrote into an object before it pushed it is seen by the thread that pops it. The thread sanitizer does not
 // know that of a sequence.
-#if defined(__SANITIZE_THREAD__)
-#define DYNFUNC_DETAIL_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DYNFUNC_DETAIL_TSAN 1
-#endif
-#endif
-#ifdef DYNFUNC_DETAIL_TSAN
+#ifdef DYNFUNC_DETAIL_THREAD_SANITIZER
 extern "C" void __tsan_acquire(void*);
 extern "C" void __tsan_release(void*);
 inline void note_popped(void* object) noexcept { __tsan_acquire(object); }
 inline void note_pushed(void* object) noexcept { __tsan_release(object); }
-#undef DYNFUNC_DETAIL_TSAN
 #else
 inline void note_popped(void*) noexcept {}
 inline void note_pushed(void*) noexcept {}

@@ -137,9 +137,9 @@ struct Wrapper {
 
 private:
     [[gnu::always_inline]] static R run(WrapContext& context, A&&... arguments) noexcept(is_noexcept) {
-        WrapCore* const core = context.begin(context);
+        WrapCore* const core = context.begin.load(std::memory_order_acquire)(context);
         if (core == nullptr) [[unlikely]]
-            return reinterpret_cast<Original>(context.original)(std::forward<A>(arguments)...);
+            return reinterpret_cast<Original>(context.original.load(std::memory_order_relaxed))(std::forward<A>(arguments)...);
         const CallEnd end(*core);
         return static_cast<OwnedAround<Callable>*>(core)->callable(reinterpret_cast<Original>(core->original),
                                                                    std::forward<A>(arguments)...);

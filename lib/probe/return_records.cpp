@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <dynfunc/detail/machine.hpp>
 #include <dynfunc/object_pool.hpp>
 
 #include "backend.hpp"
@@ -33,14 +34,8 @@ struct Area {
 constinit std::atomic<const Area*> more_areas{nullptr};
 
 // The thread sanitizer keeps no record of memory that was linked as code: with it the library's own area is left alone.
-#if defined(__SANITIZE_THREAD__)
+#ifdef DYNFUNC_DETAIL_THREAD_SANITIZER
 constexpr bool uses_own_area = false;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-constexpr bool uses_own_area = false;
-#else
-constexpr bool uses_own_area = true;
-#endif
 #else
 constexpr bool uses_own_area = true;
 #endif

@@ -74,8 +74,9 @@ Result<void> Probes::wrap_one(Address at, const WrapEntry& entry, AllowBreakpoin
     const auto place = places_.place_at(at, {.breakpoint = breakpoint}, made, &entry);
     if (!place) return std::unexpected(place.error());
     detail::WrapContext& context = (*place)->context;
-    context.original = reinterpret_cast<void (*)()>((*place)->hit.copy.value);
-    context.begin = &begin_wrapped_call;
+    const auto original = reinterpret_cast<void (*)()>((*place)->hit.copy.value);
+    context.original.store(original, std::memory_order_relaxed);
+    context.begin.store(&begin_wrapped_call, std::memory_order_release);
     if (auto done = places_.write(made); !done) return done;
     made.clear();  // from here on it stays
 
@@ -84,7 +85,7 @@ Result<void> Probes::wrap_one(Address at, const WrapEntry& entry, AllowBreakpoin
         if (!counter) return std::unexpected(counter.error());
         undo.counters[undo.taken++] = *counter;
     }
-    core.original = context.original;
+    core.original = original;
     core.end = &end_wrapped_call;
     core.place = *place;
     core.began = undo.counters[0];

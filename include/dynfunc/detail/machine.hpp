@@ -9,12 +9,23 @@
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
 // DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
+// DYNFUNC_DETAIL_THREAD_SANITIZER: defined in a build with it. It knows nothing of what machine code orders.
 // DYNFUNC_DETAIL_COUNT(word): adds one to a word that this thread alone writes, its signal handlers included: by one
 // instruction, which needs no lock. What the thread did before is done when others see it.
+#if defined(__SANITIZE_THREAD__)
+#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
+#endif
+#endif
+
 #if !DYNFUNC_GENERIC_SITES && defined(__x86_64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_x86.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
+#ifndef DYNFUNC_DETAIL_THREAD_SANITIZER
 #define DYNFUNC_DETAIL_COUNT(word) asm volatile("addq $1, %0" : "+m"(word) : : "cc", "memory")
+#endif
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa rbp,16\n.cfi_offset rbp,-16\n"
 #elif !DYNFUNC_GENERIC_SITES && defined(__aarch64__)

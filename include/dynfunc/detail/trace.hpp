@@ -29,6 +29,7 @@
 #include <type_traits>
 
 #include <dynfunc/detail/branch.hpp>
+#include <dynfunc/detail/machine.hpp>
 #include <dynfunc/detail/name.hpp>
 #include <dynfunc/grace_period.hpp>
 
@@ -135,14 +136,6 @@ struct RelayTarget {
     void (*call)(RelayTarget& target, const EventArguments& event);
 };
 
-#if defined(__SANITIZE_THREAD__)
-#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DYNFUNC_DETAIL_THREAD_SANITIZER 1
-#endif
-#endif
-
 // Whoever comes through patched code sees what was written before it was patched; the thread sanitizer does not know that, and
 // is told by a load of what was stored before the code.
 template <class Tag>
@@ -151,7 +144,6 @@ inline void tell_thread_sanitizer() noexcept {
     static_cast<void>(__atomic_load_n(&Key<Tag>::object->key().list, __ATOMIC_ACQUIRE));
 #endif
 }
-#undef DYNFUNC_DETAIL_THREAD_SANITIZER
 
 template <class Tag, class... A>
 struct DYNFUNC_HIDDEN TraceCode {

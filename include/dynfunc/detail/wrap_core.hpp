@@ -33,10 +33,13 @@ struct WrapCore : Retired {
 
 // Of a wrapped place, for ever: a thread may be on its way here for as long as it likes.
 struct WrapContext {
-    void (*original)() = nullptr;  // the copy of what was displaced, and on from there
+    using Begin = WrapCore* (*)(WrapContext& context) noexcept;
+
+    // Both are written again, with the same value, at each attach.
+    std::atomic<void (*)()> original{nullptr};  // the copy of what was displaced, and on from there
     // The wrap that this call belongs to, which is counted; null: there is none, and it belongs to the original alone. By
     // pointers, because a call through a table that the dynamic linker fills in lazily may run anything.
-    WrapCore* (*begin)(WrapContext& context) noexcept = nullptr;
+    std::atomic<Begin> begin{nullptr};
     std::atomic<WrapCore*> active{nullptr};
 };
 
