@@ -3,6 +3,7 @@
 #include <cet.h>  // with -fcf-protection: the note that this file keeps its rules
 
 #include "offsets.inc"
+#include "pool_sequence.inc"
 
 #define FIRST_16 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
 #define LAST_16 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
@@ -161,6 +162,27 @@
 8:
     .endm
 
+    // The call at whose begin the registers at rsi were saved is to be seen when it returns. Before: the word at rdx, its stack
+    // pointer, is the address to which the function returns. After: it is r10, the place of return in the slot of the record r8;
+    // the record keeps what was there before it. In this order a collector (lib/probe/return_records.cpp) sees a record lead to
+    // its word, or the word still unchanged. The body at r9 is that of the last call with this record, mostly.
+    .macro track
+    mov (%rdx),%rax
+    cmp %r9,RECORD_BODY(%r8)
+    je .Lsame_body\@
+    mov %r9,RECORD_BODY(%r8)
+.Lsame_body\@:
+    mov %rax,RECORD_RETURN_TO(%r8)
+    mov RECORD_STATE(%r8),%rax
+    mov %rdx,RECORD_STACK_WORD(%r8)
+    add $ONE_CALL+PHASE_ENTERING,%rax
+    lea SLOT_RETURN-SLOT_TO_RECORD(%r8),%r10
+    mov %rax,RECORD_STATE(%r8)
+    mov %r10,(%rdx)
+    add $PHASE_ACTIVE-PHASE_ENTERING,%rax
+    mov %rax,RECORD_STATE(%r8)
+    .endm
+
     .p2align 6
     .globl dynfunc_probe_hit
     .hidden dynfunc_probe_hit
@@ -189,7 +211,6 @@ dynfunc_probe_hit:
     mov %rsi,HIT_REGISTERS(%rsp)
     mov %rdi,HIT_SITE(%rsp)
     movq $0,REGISTERS_VECTORS(%rsi)
-    movq $0,HIT_TRACKED(%rsp)
     test %r12,%r12
     jz .Lregister
     test %r13,%r13
@@ -215,9 +236,13 @@ dynfunc_probe_hit:
     mov SITE_AT(%rdi),%rcx
     test %rbx,%rbx
     jz .Lclose
+    cmpb $0,LIST_IS_ONE_RETURN(%rbx)
+    jne .Lone_return
+.Lany_list:
     mov COUNTS_ERRNO_AT(%r12),%rax
     mov %rcx,HIT_AT(%rsp)
     mov (%rax),%eax
+    movq $0,HIT_TRACKED(%rsp)
     mov %eax,HIT_ERRNO(%rsp)
     cmpb $0,LIST_NEEDS_VECTORS(%rbx)
     jne .Lvectors
@@ -227,7 +252,9 @@ dynfunc_probe_hit:
 .Ldelivered:
     mov COUNTS_ERRNO_AT(%r12),%rax
     mov HIT_ERRNO(%rsp),%ecx
-    mov %ecx,(%rax)
+    cmp %ecx,(%rax)
+    jne .Lerrno_changed
+.Lerrno_is_right:
     mov HIT_TRACKED(%rsp),%r8
     mov HIT_REGISTERS(%rsp),%rsi
     mov HIT_AT(%rsp),%rcx
@@ -246,31 +273,18 @@ dynfunc_probe_hit:
     .cfi_adjust_cfa_offset -HIT_FRAME
     ret
     .cfi_adjust_cfa_offset HIT_FRAME
-// The call is to be seen when it returns. Before: the word at the stack pointer is the address to which the function returns.
-// After: it is the place of return in the slot of the last record; each record keeps what was there before it. In this order a
-// collector (lib/probe/return_records.cpp) sees a record lead to its word, or the word still unchanged.
 .Ltracked:
     lea STUB_FRAME(%rsi),%rdx
     cmp %rdx,REGISTERS_RSP(%rsi)
     jne .Lnot_called
     mov HIT_SITE(%rsp),%rdi
     mov SITE_COPY(%rdi),%r9
-1:  mov (%rdx),%rax
-    mov REGISTERS_RIP(%rsi),%r11
-    mov %r9,RECORD_BODY(%r8)
-    mov %rax,RECORD_RETURN_TO(%r8)
-    mov %rdx,RECORD_STACK_WORD(%r8)
-    mov RECORD_STATE(%r8),%rax
-    add $ONE_CALL+PHASE_ENTERING,%rax
-    mov %rax,RECORD_STATE(%r8)
-    lea SLOT_RETURN-SLOT_TO_RECORD(%r8),%r10
-    mov %r10,(%rdx)
-    add $PHASE_ACTIVE-PHASE_ENTERING,%rax
-    mov %rax,RECORD_STATE(%r8)
+1:  track
     mov RECORD_NEXT(%r8),%r8
     test %r8,%r8
     jnz 1b
-    cmp %rcx,%r11
+.Lgo:
+    cmp %rcx,REGISTERS_RIP(%rsi)
     jne .Lclose                         // another function instead: it returns to the slot
     mov %r14,(%r13)                     // (D)
     mov dynfunc_thread_work@gottpoff(%rip),%rax
@@ -281,13 +295,88 @@ dynfunc_probe_hit:
     .cfi_adjust_cfa_offset -HIT_FRAME
     ret
     .cfi_adjust_cfa_offset HIT_FRAME
+.Lerrno_changed:
+    mov %ecx,(%rax)
+    jmp .Lerrno_is_right
 .Lnot_called:
     lea dynfunc_forget_tracked(%rip),%rdi
     mov %r8,%rsi
     call call_any
+.Lnothing_to_track:
+    mov HIT_SITE(%rsp),%rdi
     mov HIT_REGISTERS(%rsp),%rsi
-    mov HIT_AT(%rsp),%rcx
+    mov SITE_AT(%rdi),%rcx
     jmp .Lclose
+// Nobody else listens: dynfunc_return_entry (return_slots.S) without what a list needs. rbx is the list, then the record.
+.Lone_return:
+    mov LIST_ENTRIES+ENTRY_IS_REMOVED(%rbx),%rax
+    mov LIST_ENTRIES+ENTRY_DATA(%rbx),%r15
+    cmpb $0,(%rax)
+    jne .Lclose
+    mov LIST_ENTRIES+ENTRY_CHUNK_AT(%rbx),%eax
+    mov (%r12,%rax),%rax
+    mov LIST_ENTRIES+ENTRY_SLOT_AT(%rbx),%edx
+    test %rax,%rax
+    jz .Lany_list
+    incq (%rax,%rdx)
+    mov HANDLERS_POOL(%r15),%rsi
+    pop_object
+.Lone_popped:
+    mov (%rdi),%rbx
+    mov HANDLERS_ON_ENTRY(%r15),%rax
+    test %rax,%rax
+    jz .Lone_tracked
+    mov COUNTS_ERRNO_AT(%r12),%rcx
+    mov RECORD_DATA(%rbx),%rdi
+    mov (%rcx),%ecx
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov %ecx,HIT_ERRNO(%rsp)
+    call *%rax
+    mov COUNTS_ERRNO_AT(%r12),%rdx
+    mov HIT_ERRNO(%rsp),%ecx
+    cmp %ecx,(%rdx)
+    jne .Lone_errno_changed
+.Lone_asked:
+    test %al,%al
+    jz .Lone_skipped
+.Lone_tracked:
+    mov HIT_REGISTERS(%rsp),%rsi
+    mov HIT_SITE(%rsp),%rdi
+    lea STUB_FRAME(%rsi),%rdx
+    mov %rbx,%r8
+    cmp %rdx,REGISTERS_RSP(%rsi)
+    jne .Lone_skipped
+    mov SITE_COPY(%rdi),%r9
+    mov SITE_AT(%rdi),%rcx
+    track
+    jmp .Lgo
+.Lone_errno_changed:
+    mov %ecx,(%rdx)
+    jmp .Lone_asked
+    ways_out .Lone_pop_otherwise
+.Lone_skipped:
+    mov RECORD_OBJECT(%rbx),%rdi
+    mov HANDLERS_POOL(%r15),%rsi
+    push_object
+    jmp .Lnothing_to_track
+    ways_out .Lone_push_otherwise
+// What these give and take lies where a list would keep what it tracks: handlers, instance.
+.Lone_pop_otherwise:
+    lea dynfunc_pop_instance(%rip),%rdi
+    lea HIT_TRACKED(%rsp),%rsi
+    mov %r15,(%rsi)
+    call call_any
+    mov HIT_LAST_TRACKED(%rsp),%rdi
+    test %rdi,%rdi
+    jnz .Lone_popped
+    jmp .Lnothing_to_track
+.Lone_push_otherwise:
+    lea HIT_TRACKED(%rsp),%rsi
+    mov %r15,(%rsi)
+    mov %rdi,8(%rsi)
+    lea dynfunc_push_instance(%rip),%rdi
+    call call_any
+    jmp .Lnothing_to_track
 .Lvectors:
     lea deliver_with_vectors(%rip),%rdi
     mov %rsp,%rsi

@@ -3,6 +3,7 @@
 #include <cet.h>  // with -fcf-protection: the note that this file keeps its rules
 
 #include "offsets.inc"
+#include "pool_sequence.inc"
 
 // One slot for each record, which lies SLOT_TO_RECORD behind it. On the way in, rsp is where it was before the caller's call
 // pushed its return address; what lies right below is the word that the slot's own call writes again, with the same value.
@@ -59,76 +60,6 @@ dynfunc_return_records:
     .size dynfunc_return_records,.-dynfunc_return_records
 
     .section dynfunc_hot,"ax",@progbits
-
-// rdi = a pooled object, or 0 (zero flag): pops from the pool at rsi. Overwrites rax, rcx, rdx, r8, r9. As Restartable::pop()
-// (dynfunc/detail/restartable_x86.hpp); the way out of an interrupted sequence lies behind the function, under the same unwind
-// rules.
-    .macro begin_sequence
-#ifndef __SANITIZE_THREAD__
-    mov POOL_AREA(%rsi),%rcx
-    test %rcx,%rcx
-    jz 7f
-    .pushsection .data.rel.ro.dynfunc_rseq,"aw",@progbits
-    .p2align 5
-3:  .long 0,0
-    .quad 1f,2f-1f,4f
-    .popsection
-    lea 3b(%rip),%rax
-    mov %rax,%fs:AREA_SEQUENCE(%rcx)
-1:  movl %fs:AREA_CPU(%rcx),%eax
-    test %eax,%eax
-    js 6f
-    imul POOL_BLOCK_BYTES(%rsi),%rax
-    lea POOL_CORE_BYTES(%rsi,%rax),%rax
-    mov (%rax),%r8
-#endif
-    .endm
-
-    // Behind the function: 4 is where the kernel sends an interrupted thread, 6 a thread without sequences, 7 where nothing is
-    // to be had or left.
-    .macro ways_out slow
-#ifndef __SANITIZE_THREAD__
-    .byte 0x0f,0xb9,0x3d                // an undefined instruction, which ends in what glibc registered
-    .long 0x53053053
-4:
-6:  movq $0,%fs:AREA_SEQUENCE(%rcx)
-#endif
-7:  jmp \slow
-    .endm
-
-    .macro pop_object
-    begin_sequence
-#ifdef __SANITIZE_THREAD__
-    jmp 7f
-#else
-    xor %edi,%edi
-    lea -1(%r8),%r9d
-    movzbl %r9b,%r9d
-    cmp $POOL_MOST,%r9d
-    ja 2f
-    mov POOL_SLOTS(%rax,%r9,8),%rdi
-    add $POOL_POPPED,%r8
-    mov %r8,(%rax)
-2:  movq $0,%fs:AREA_SEQUENCE(%rcx)
-    test %rdi,%rdi
-    jz 7f
-#endif
-    .endm
-
-    .macro push_object
-    begin_sequence
-#ifdef __SANITIZE_THREAD__
-    jmp 7f
-#else
-    movzbl %r8b,%r9d
-    cmp POOL_LIMIT(%rsi),%r9d
-    jae 6f
-    mov %rdi,POOL_SLOTS(%rax,%r9,8)
-    inc %r8
-    mov %r8,(%rax)
-2:  movq $0,%fs:AREA_SEQUENCE(%rcx)
-#endif
-    .endm
 
 // AfterHit dynfunc_return_entry(DeliveredHit*): the consumer of a probe whose data are ReturnHandlers. Takes an instance, asks
 // on_entry, and puts the record into the list of those that dynfunc_probe_hit makes active.
@@ -314,7 +245,8 @@ dynfunc_return_hit:
 .Lseen:
     mov COUNTS_ERRNO_AT(%r12),%rax
     mov RETURN_ERRNO(%rsp),%ecx
-    mov %ecx,(%rax)
+    cmp %ecx,(%rax)
+    jne .Lerrno_changed
 .Lunseen:
     mov RECORD_RETURN_TO(%rbx),%rax
     mov RECORD_STATE(%rbx),%rdx
@@ -398,6 +330,9 @@ dynfunc_return_hit:
     mov %rsp,%rdx
     call dynfunc_keep_vectors_and_call
     jmp .Lpushed
+.Lerrno_changed:
+    mov %ecx,(%rax)
+    jmp .Lunseen
 // A floating point stack that is not empty holds what the function returns.
 .Lvectors_returning:
     lea run_on_return(%rip),%rdi

@@ -42,8 +42,9 @@ struct ConsumerList : Retired {
         std::uint32_t chunk_at, slot_at;  // of the counter: in HitCounts, and in the chunk, in bytes
         detail::Consumer* consumer;
     };
-    const Entry* last = nullptr;  // there is one
+    const Entry* last = nullptr;  // there is one; these three at 16, 24 and 25
     bool needs_vectors = false;
+    bool is_one_return = false;  // a return probe's alone, without filter and vectors
 
     const Entry* begin() const noexcept { return reinterpret_cast<const Entry*>(this + 1); }
 };

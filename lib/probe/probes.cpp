@@ -16,6 +16,7 @@
 #include "denied.hpp"
 #include "os.hpp"
 #include "reclaim.hpp"
+#include "return_slots.hpp"
 #include "trap_guard.hpp"
 
 namespace dynfunc {
@@ -98,6 +99,9 @@ ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
         list->last = entry - 1;
         list->needs_vectors = list->needs_vectors || consumer->options.needs == Needs::vectors;
     }
+    const ConsumerList::Entry& first = *list->begin();
+    list->is_one_return = list->last == &first && !list->needs_vectors && first.filter == nullptr &&
+                          Address::of(first.on_hit) == arch::return_entry();
     return list;
 }
 

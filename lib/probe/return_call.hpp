@@ -45,9 +45,9 @@ struct ReturnRecord {
     std::uint64_t stack_word;  // its address
     std::uint64_t state;       // atomic
     ReturnHandlers* handlers;
-    void* data;    // the user's
-    void* object;  // of the pool: begins with the address of this
-    ReturnRecord* next;
+    void* data;          // the user's
+    void* object;        // of the pool: begins with the address of this
+    ReturnRecord* next;  // of those that one hit begins to track
 
     static constexpr std::uint64_t phase_mask = 7;
     static ReturnPhase phase(std::uint64_t state) noexcept { return static_cast<ReturnPhase>(state & phase_mask); }
