@@ -20,6 +20,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <dynfunc/detail/arguments.hpp>
 #include <dynfunc/grace_period.hpp>
 #include <dynfunc/probe.hpp>
 
@@ -45,11 +46,11 @@ struct ArgumentSlot {
 };
 
 // In the order of the calling convention: registers of its kind first, then words of the stack.
-template <class R, class... A>
+template <bool hides_result, class... A>
 consteval ArgumentSlot argument_slot(std::size_t wanted) {
     using enum ArgumentSlot::In;
     constexpr bool vector[] = {is_in_vector_register<A>()...};
-    unsigned integers = Registers::hides_result<R>() ? 1 : 0, vectors = 0, words = 0;
+    unsigned integers = hides_result ? 1 : 0, vectors = 0, words = 0;
     for (std::size_t i = 0;; ++i) {
         ArgumentSlot slot;
         if (vector[i] && vectors < Registers::vector_arguments)
@@ -62,11 +63,9 @@ consteval ArgumentSlot argument_slot(std::size_t wanted) {
     }
 }
 
-template <class Callable, class Signature>
-struct TypedHandler;
-
-template <class Callable, class R, class... A>
-struct TypedHandler<Callable, R(A...)> {
+// `hides_result`: is_result_hidden(), which is known when the program runs.
+template <class Callable, bool hides_result, class... A>
+struct TypedHandler {
     static constexpr bool has_vectors = (is_in_vector_register<A>() || ... || false);
 
     template <std::size_t i>
@@ -76,7 +75,7 @@ struct TypedHandler<Callable, R(A...)> {
 #define DYNFUNC_DETAIL_TYPED_HANDLER(name, attribute)                                                                        \
     template <std::size_t i>                                                                                                 \
     attribute static std::remove_reference_t<Argument<i>>& name##_argument(Registers& registers) noexcept {                  \
-        constexpr ArgumentSlot slot = argument_slot<R, A...>(i);                                                             \
+        constexpr ArgumentSlot slot = argument_slot<hides_result, A...>(i);                                                  \
         auto* at = reinterpret_cast<std::byte*>(&registers);                                                                 \
         if constexpr (slot.in == ArgumentSlot::In::integer_register)                                                         \
             at += std::integral_constant<std::size_t, Registers::integer_at(slot.number)>::value;                            \
@@ -172,12 +171,17 @@ private:
 // Errors: as Probe::attach().  Throws: std::bad_alloc, what moving the callable throws.
 template <class Callable, class R, class... A>
 Result<TypedProbe> attach_typed(Address at, R (*)(A...), Callable callable, ProbeOptions options) {
-    using Handler = detail::TypedHandler<Callable, R(A...)>;
+    using Handler = detail::TypedHandler<Callable, false, A...>;
+    using HidingHandler = detail::TypedHandler<Callable, std::is_class_v<R> || std::is_union_v<R>, A...>;
+    const bool is_hidden = detail::is_result_hidden<R>();
     auto* const owned = new detail::OwnedCallable<Callable>(std::move(callable));
     options.data = &owned->callable;
     // A vector register that is not kept cannot be shown.
     if (Handler::has_vectors) options.needs = Needs::vectors;
-    options.on_hit = options.needs == Needs::vectors ? &Handler::any : &Handler::without_vectors;
+    if (options.needs == Needs::vectors)
+        options.on_hit = is_hidden ? &HidingHandler::any : &Handler::any;
+    else
+        options.on_hit = is_hidden ? &HidingHandler::without_vectors : &Handler::without_vectors;
     auto probe = Probe::attach(at, options);
     if (!probe) {
         delete owned;

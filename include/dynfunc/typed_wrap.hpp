@@ -30,8 +30,7 @@
 //   to the jump before may enter the wrapper at any time later. For the same reason a few hundred bytes for each pair of a
 //   function and a type of callable stay for ever; they serve again when that pair is wrapped again.
 // - A call of which the frame is left by longjmp, or is on a stack that is thrown away, never ends: its callable stays for
-// ever.
-//   So it is, in a child process, if another thread of the parent was inside in the moment of fork().
+//   ever. So it is, in a child process, if another thread of the parent was inside in the moment of fork().
 #pragma once
 
 #include <bit>
@@ -49,32 +48,6 @@
 namespace dynfunc {
 
 namespace detail {
-
-inline std::byte* mark_first(std::byte* at) noexcept {
-    *at = std::byte{1};
-    return at;
-}
-
-// Whether the caller passes the address of the result as if it were the first argument. It is asked, and not told by a table of
-// rules, as in arguments.hpp: what is called so marks whatever its first argument points to. The result is nobody's.
-template <class R>
-bool is_result_hidden() noexcept {
-    if constexpr (std::is_class_v<R> || std::is_union_v<R>) {
-        struct Room {
-            alignas(R) std::byte of_result[sizeof(R)];
-            std::byte named;
-        } room;
-        room.named = std::byte{0};
-        void* function = reinterpret_cast<void*>(&mark_first);
-        void* result = room.of_result;
-        asm volatile("" : "+r"(function), "+r"(result) : : "memory");  // the compiler must not see what this is
-        ::new (result) R(reinterpret_cast<R (*)(std::byte*)>(function)(&room.named));
-        asm volatile("" : : "r"(&room) : "memory");
-        return room.named == std::byte{0};
-    } else {
-        return false;
-    }
-}
 
 // Where a pointer, and a double, behind the parameters are passed.
 struct FreePlaces {

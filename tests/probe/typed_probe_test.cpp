@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "address_space.hpp"
 
@@ -86,6 +87,52 @@ TEST_F(TypedProbeTest, EveryKindOfArgument) {
     EXPECT_TRUE(right);
     probe->detach();
     EXPECT_EQ(call(), expected);
+}
+
+// Whether the caller passes the address of the result in front of the arguments cannot be told by its size: a pair is not,
+// though it is no trivial type; fields that are not aligned are, though they would fit two registers; so is what has a
+// destructor.
+struct [[gnu::packed]] Unaligned {
+    char first;
+    long second;
+};
+struct Destroyed {
+    explicit Destroyed(int from) : value(from) {}
+    Destroyed(const Destroyed& other) : value(other.value) {}
+    ~Destroyed() { value = 0; }
+    int value;
+};
+[[gnu::noinline]] std::pair<int, int> in_registers(int a) {
+    asm volatile("");
+    return {a, -a};
+}
+[[gnu::noinline]] Unaligned in_memory(int a) {
+    asm volatile("");
+    return {static_cast<char>(a), a + 1};
+}
+[[gnu::noinline]] Destroyed in_memory_too(int a) {
+    asm volatile("");
+    return Destroyed(a + 2);
+}
+decltype(&in_registers) volatile call_in_registers = &in_registers;
+decltype(&in_memory) volatile call_in_memory = &in_memory;
+decltype(&in_memory_too) volatile call_in_memory_too = &in_memory_too;
+
+TEST_F(TypedProbeTest, EveryKindOfResult) {
+    int seen = 0;
+    const auto handler = [&seen](int& a) { seen = a++; };
+    const auto first = probe_typed(&in_registers, handler);
+    const auto second = probe_typed(&in_memory, handler);
+    const auto third = probe_typed(&in_memory_too, handler);
+    ASSERT_TRUE(first && second && third);
+    EXPECT_EQ(call_in_registers(10), (std::pair{11, -11}));
+    EXPECT_EQ(seen, 10);
+    const Unaligned unaligned = call_in_memory(20);
+    EXPECT_EQ(unaligned.first, 21);
+    EXPECT_EQ(long{unaligned.second}, 22);
+    EXPECT_EQ(seen, 20);
+    EXPECT_EQ(call_in_memory_too(30).value, 33);
+    EXPECT_EQ(seen, 30);
 }
 
 TEST_F(TypedProbeTest, WithoutVectorRegisters) {

@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 #include <dynfunc/detail/export.hpp>
@@ -58,6 +60,32 @@ ArgumentPlaces argument_places() noexcept {
     return {.data = place(std::uintptr_t{}, &Probe::data),
             .behind = place(std::uintptr_t{}, &Probe::behind),
             .vector = place(double{}, &Probe::vector)};
+}
+
+inline std::byte* mark_first(std::byte* at) noexcept {
+    *at = std::byte{1};
+    return at;
+}
+
+// Whether the caller passes the address of the result as if it were the first argument. The compiler is asked
+// here too: what is called so marks whatever its first argument points to. The result is nobody's.
+template <class R>
+bool is_result_hidden() noexcept {
+    if constexpr (std::is_class_v<R> || std::is_union_v<R>) {
+        struct Room {
+            alignas(R) std::byte of_result[sizeof(R)];
+            std::byte named;
+        } room;
+        room.named = std::byte{0};
+        void* function = reinterpret_cast<void*>(&mark_first);
+        void* result = room.of_result;
+        asm volatile("" : "+r"(function), "+r"(result) : : "memory");  // the compiler must not see what this is
+        ::new (result) R(reinterpret_cast<R (*)(std::byte*)>(function)(&room.named));
+        asm volatile("" : : "r"(&room) : "memory");
+        return room.named == std::byte{0};
+    } else {
+        return false;
+    }
 }
 
 }  // namespace dynfunc::detail

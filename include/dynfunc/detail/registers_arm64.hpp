@@ -34,11 +34,6 @@ struct Registers {
     static constexpr std::size_t integer_at(unsigned i) noexcept { return i * sizeof(std::uint64_t); }
     static constexpr std::size_t stack_pointer_at() noexcept { return 31 * sizeof(std::uint64_t); }
     static constexpr std::size_t stack_arguments_at = 0;
-    // The address of a result in memory is passed in x8, beside the arguments.
-    template <class R>
-    static constexpr bool hides_result() noexcept {
-        return false;
-    }
 };
 
 }  // namespace dynfunc

@@ -27,10 +27,6 @@ struct Registers {
     static constexpr std::size_t integer_at(unsigned) noexcept { return 0; }
     static constexpr std::size_t stack_pointer_at() noexcept { return 0; }
     static constexpr std::size_t stack_arguments_at = 0;
-    template <class R>
-    static constexpr bool hides_result() noexcept {
-        return false;
-    }
 };
 
 }  // namespace dynfunc

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 namespace dynfunc {
 
@@ -61,13 +60,6 @@ struct Registers {
     }
     static constexpr std::size_t stack_pointer_at() noexcept { return offsetof(Registers, rsp); }
     static constexpr std::size_t stack_arguments_at = sizeof(std::uint64_t);  // behind the return address
-    // A result that does not fit two registers is returned in memory, whose address comes first.
-    template <class R>
-    static constexpr bool hides_result() noexcept {
-        if constexpr (std::is_class_v<R> || std::is_union_v<R>)
-            return sizeof(R) > 2 * sizeof(std::uint64_t) || !std::is_trivially_copyable_v<R>;
-        return false;
-    }
 };
 static_assert(sizeof(Registers) == 160 && offsetof(Registers, rsp) == 112 && offsetof(Registers, rbp) == 144);
 
