@@ -279,8 +279,11 @@ dynfunc_probe_hit:
     jne .Lnot_called
     mov HIT_SITE(%rsp),%rdi
     mov SITE_COPY(%rdi),%r9
-1:  track
-    mov RECORD_NEXT(%r8),%r8
+    mov dynfunc_delivery@gottpoff(%rip),%r11
+1:  mov RECORD_NEXT(%r8),%rdi
+    mov %rdi,%fs:DELIVERY_TRACKED(%r11)
+    track
+    mov %rdi,%r8
     test %r8,%r8
     jnz 1b
 .Lgo:
@@ -299,6 +302,8 @@ dynfunc_probe_hit:
     mov %ecx,(%rax)
     jmp .Lerrno_is_right
 .Lnot_called:
+    mov dynfunc_delivery@gottpoff(%rip),%rax
+    movq $0,%fs:DELIVERY_TRACKED(%rax)
     lea dynfunc_forget_tracked(%rip),%rdi
     mov %r8,%rsi
     call call_any
@@ -327,9 +332,11 @@ dynfunc_probe_hit:
     test %rax,%rax
     jz .Lone_tracked
     mov COUNTS_ERRNO_AT(%r12),%rcx
+    mov dynfunc_delivery@gottpoff(%rip),%rdx
     mov RECORD_DATA(%rbx),%rdi
     mov (%rcx),%ecx
     mov HIT_REGISTERS(%rsp),%rsi
+    mov %rbx,%fs:DELIVERY_POPPED(%rdx)
     mov %ecx,HIT_ERRNO(%rsp)
     call *%rax
     mov COUNTS_ERRNO_AT(%r12),%rdx
@@ -337,7 +344,9 @@ dynfunc_probe_hit:
     cmp %ecx,(%rdx)
     jne .Lone_errno_changed
 .Lone_asked:
+    mov dynfunc_delivery@gottpoff(%rip),%rcx
     test %al,%al
+    movq $0,%fs:DELIVERY_POPPED(%rcx)
     jz .Lone_skipped
 .Lone_tracked:
     mov HIT_REGISTERS(%rsp),%rsi
@@ -405,12 +414,13 @@ dynfunc_probe_hit:
 .Lmiss:
     cmpl $DELIVERS_A_HIT,%fs:(%rax)
     jne 1f
-    cmp %rsi,%fs:DELIVERY_AT(%r8)
+    mov REGISTERS_RSP(%rsi),%rcx
+    cmp %rcx,%fs:DELIVERY_AT(%r8)
     jb .Lleft
 1:  lock incq SITE_MISSED(%rdi)
     xor %eax,%eax
     ret
-// Inside a hit whose frame lies below this one: it was left by siglongjmp(), or this is a signal's own stack.
+// Inside a hit whose registers lie below the stack pointer: it was left by longjmp(), or this is a signal's own stack.
 .Lleft:
     sub $HIT_FRAME,%rsp
     .cfi_adjust_cfa_offset HIT_FRAME

@@ -75,24 +75,27 @@ dynfunc_return_entry:
     push %rbx
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset rbx,0
-    sub $32,%rsp
-    .cfi_adjust_cfa_offset 32
+    sub $16,%rsp
+    .cfi_adjust_cfa_offset 16
     mov %rdi,%rbx
     mov HIT_DATA(%rdi),%rdx
-    mov %rdx,16(%rsp)
+    mov %rdx,(%rsp)
     mov HANDLERS_POOL(%rdx),%rsi
     pop_object
 .Lpopped:
-    mov 16(%rsp),%rdx
+    mov (%rsp),%rdx
     mov (%rdi),%r8                      // an instance begins with the address of its record
     mov HANDLERS_ON_ENTRY(%rdx),%rax
     test %rax,%rax
     jz .Ltrack
-    mov %r8,8(%rsp)
+    mov dynfunc_delivery@gottpoff(%rip),%rcx
     mov RECORD_DATA(%r8),%rdi
+    mov %r8,%fs:DELIVERY_POPPED(%rcx)
     mov HIT_REGISTERS(%rbx),%rsi
     call *%rax
-    mov 8(%rsp),%r8
+    mov dynfunc_delivery@gottpoff(%rip),%rcx
+    mov %fs:DELIVERY_POPPED(%rcx),%r8
+    movq $0,%fs:DELIVERY_POPPED(%rcx)
     test %al,%al
     jz .Lskip
 .Ltrack:
@@ -100,26 +103,28 @@ dynfunc_return_entry:
     movq $0,RECORD_NEXT(%r8)
     test %rax,%rax
     jnz .Lanother
+    mov dynfunc_delivery@gottpoff(%rip),%rcx
     mov %r8,HIT_TRACKED(%rbx)
+    mov %r8,%fs:DELIVERY_TRACKED(%rcx)
 .Llinked:
     mov %r8,HIT_LAST_TRACKED(%rbx)
 .Lentered:
     xor %eax,%eax                       // AfterHit::keep
-    add $32,%rsp
-    .cfi_adjust_cfa_offset -32
+    add $16,%rsp
+    .cfi_adjust_cfa_offset -16
     pop %rbx
     .cfi_adjust_cfa_offset -8
     .cfi_restore rbx
     ret
-    .cfi_adjust_cfa_offset 40
-    .cfi_rel_offset rbx,32
+    .cfi_adjust_cfa_offset 24
+    .cfi_rel_offset rbx,16
 .Lanother:
     mov HIT_LAST_TRACKED(%rbx),%rax
     mov %r8,RECORD_NEXT(%rax)
     jmp .Llinked
     ways_out .Lpop_otherwise
 .Lskip:
-    mov 16(%rsp),%rdx
+    mov (%rsp),%rdx
     mov RECORD_OBJECT(%r8),%rdi
     mov HANDLERS_POOL(%rdx),%rsi
     push_object
@@ -129,18 +134,18 @@ dynfunc_return_entry:
 .Lpop_otherwise:
     lea dynfunc_pop_instance(%rip),%rdi
     call .Lcall_with_pair
-    mov 24(%rsp),%rdi
+    mov 8(%rsp),%rdi
     test %rdi,%rdi
     jnz .Lpopped
     jmp .Lentered
 .Lpush_skipped:
-    mov %rdi,24(%rsp)
+    mov %rdi,8(%rsp)
     lea dynfunc_push_instance(%rip),%rdi
     call .Lcall_with_pair
     jmp .Lentered
 .Lcall_with_pair:
     .cfi_adjust_cfa_offset 8
-    lea 16+8(%rsp),%rsi
+    lea 8(%rsp),%rsi
     mov HIT_REGISTERS(%rbx),%rdx
     jmp dynfunc_keep_vectors_and_call
     .cfi_endproc
@@ -251,6 +256,8 @@ dynfunc_return_hit:
     mov RECORD_RETURN_TO(%rbx),%rax
     mov RECORD_STATE(%rbx),%rdx
     mov RECORD_OBJECT(%rbx),%rdi
+    inc %rdx                            // leaving
+    mov %rdx,RECORD_STATE(%rbx)
     mov %rax,RETURN_WORD(%rsp)          // before the record is free: a record that it leads to stays live
     and $-ONE_CALL,%rdx
     mov HANDLERS_POOL(%r15),%rsi
@@ -356,7 +363,8 @@ dynfunc_return_hit:
     mov %ecx,RETURN_WORK(%rsp)
     cmp $DELIVERS_A_HIT,%ecx
     jne 1f
-    cmp %rsp,%fs:DELIVERY_AT(%r8)
+    mov REGISTERS_RSP(%rsp),%rcx
+    cmp %rcx,%fs:DELIVERY_AT(%r8)
     jae 1f
     lea dynfunc_forget_left_hit(%rip),%rdi
     mov %rsp,%rdx

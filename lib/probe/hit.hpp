@@ -70,11 +70,15 @@ struct DeliveredHit {
 static_assert(sizeof(DeliveredHit) == 56 && offsetof(DeliveredHit, tracked) == 40);
 static_assert(offsetof(HitSite, missed) == 16 && offsetof(HitSite, copy) == 24);
 
-// The hit, or the return, that this thread delivers: what a later one needs that finds it left.
+// The hit, or the return, that this thread delivers: what a later one needs that finds it left. Nothing is in it twice: between
+// the last two a record is in neither for an instruction.
 struct Delivery {
-    std::uint64_t at;     // its Registers: on the stack
-    std::uint64_t outer;  // of the reader word, before
+    std::uint64_t at;       // its Registers: on the stack
+    std::uint64_t outer;    // of the reader word, before
+    ReturnRecord* popped;   // its instance is taken, and on_entry is asked
+    ReturnRecord* tracked;  // as DeliveredHit's, but for those that are made active already
 };
+static_assert(offsetof(Delivery, popped) == 16 && offsetof(Delivery, tracked) == 24);
 
 extern "C" {
 

@@ -8,9 +8,11 @@
 
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include "fatal.hpp"
 #include "os.hpp"
+#include "return_records.hpp"
 
 namespace dynfunc {
 namespace {
@@ -74,11 +76,15 @@ void forget_left_hit(const void* frame) noexcept {
     const os::KeepErrno keep;
     stack_t stack{};
     if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) != 0) return;
+    if (ReturnRecord* const popped = std::exchange(dynfunc_delivery.popped, nullptr)) give_back_instance(*popped);
+    dynfunc_forget_tracked(std::exchange(dynfunc_delivery.tracked, nullptr), nullptr);
     if (detail::reader_word != nullptr) detail::reader_word->store(dynfunc_delivery.outer, std::memory_order_release);
     dynfunc_thread_work = 0;
 }
 
-void dynfunc_forget_left_hit(void*, Registers* registers) noexcept { forget_left_hit(registers); }
+void dynfunc_forget_left_hit(void*, Registers* registers) noexcept {
+    forget_left_hit(reinterpret_cast<const void*>(registers->stack_pointer()));
+}
 
 // Without memory the hit is not counted.
 void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept {

@@ -32,12 +32,13 @@ struct ReturnHandlers {
 //     free       nobody's but the pool's, or the thread's that popped the instance
 //     entering   return_to and stack_word are valid; the word is what it was, or the place of return
 //     active     the word is the place of return, or that of a record whose return_to leads here
-//     returning  the word is that, or return_to
+//     returning  the same, while on_return is called
+//     leaving    the word is that, or return_to
 //     unwinding  nothing is said about the word
 //
-// Only the thread that has the call changes the state, by plain stores, but for active -> free of a call that will never end
+// Only the thread that has the call changes the state, by plain stores, but for -> free of a call that will never end
 // (return_records.cpp), by compare-and-swap.
-enum class ReturnPhase : std::uint8_t { free, entering, active, returning, unwinding };
+enum class ReturnPhase : std::uint8_t { free, entering, active, returning, leaving, unwinding };
 
 struct ReturnRecord {
     std::uint64_t body;        // what the slot calls
@@ -60,7 +61,7 @@ static_assert(sizeof(ReturnRecord) == 64 && offsetof(ReturnRecord, state) == 24 
 static_assert(offsetof(ReturnHandlers, missed) == 24 && offsetof(ReturnHandlers, need_vectors) == 32 &&
               offsetof(ReturnHandlers, is_detached) == 33);
 static_assert(static_cast<int>(ReturnPhase::entering) == 1 && static_cast<int>(ReturnPhase::active) == 2 &&
-              static_cast<int>(ReturnPhase::returning) == 3);
+              static_cast<int>(ReturnPhase::returning) == 3 && static_cast<int>(ReturnPhase::leaving) == 4);
 static_assert(offsetof(detail::PoolCore, area) == 0 && offsetof(detail::PoolCore, block_bytes) == 8 &&
               offsetof(detail::PoolCore, limit) == 16 && detail::pool_core_bytes == 192 && detail::pool_stack_slots == 24 &&
               detail::pool_stack_count == 127 && detail::pool_stack_popped == 255);

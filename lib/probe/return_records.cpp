@@ -107,12 +107,14 @@ private:
     // What the word leads to may end meanwhile; before it does it gives back what it found. So the word of a call that is not
     // over never leads elsewhere twice without having been another one in between.
     static bool may_return(Look& look, const os::Reading& reading) noexcept {
+        // In the other phases a word that is return_to is that of a later call from the same place.
         const ReturnPhase phase = ReturnRecord::phase(look.state);
+        const bool may_be_what_it_was = phase == ReturnPhase::entering || phase == ReturnPhase::leaving;
         constexpr int most = 8;
         bool was_foreign = false;
         for (int i = 0; i < most; ++i) {
             const std::uint64_t word = look.word;
-            if (phase != ReturnPhase::active && word == load(look.record->return_to)) return true;
+            if (may_be_what_it_was && word == load(look.record->return_to)) return true;
             if (leads_to(*look.record, word)) return true;
             // Or the unwinder is about to end a call above this one in the same word (return_unwind.cpp).
             if (word == arch::return_landing().value) return true;

@@ -160,6 +160,63 @@ private:
     stack_t before_{};
 };
 
+// Handlers that are left: by themselves, or by that of a signal that interrupts them.
+
+enum class LeavesBy { longjmp, signal };
+LeavesBy leaves_by;
+bool leaves_at_entry, leaves_at_return;
+[[gnu::noinline]] void leave_now(bool leaves) {
+    if (!leaves) return;
+    if (leaves_by == LeavesBy::longjmp) siglongjmp(signal_back, 1);
+    raise(SIGUSR1);
+}
+Track entered_and_left(Call&, Registers&) {
+    leave_now(leaves_at_entry);
+    return Track::track;
+}
+void returned_and_left(Call&, Registers&) { leave_now(leaves_at_return); }
+[[gnu::noinline]] bool is_sum_left() {
+    if (sigsetjmp(signal_back, 1) != 0) return true;
+    static_cast<void>(return_sum(0));
+    return false;
+}
+
+// One probe alone, and two, of which the first has an instance already when the second is left: none is lost, nothing is
+// missed.
+TEST_F(ReturnStacks, HandlersThatAreLeft) {
+    const Handler handler(
+        SIGUSR1, [](int) { siglongjmp(signal_back, 1); }, SA_NODEFER);
+    constexpr std::size_t most = 2;
+    for (const std::size_t probes : {1, 2}) {
+        for (const LeavesBy by : {LeavesBy::longjmp, LeavesBy::signal}) {
+            for (const bool at_entry : {true, false}) {
+                std::vector<ReturnProbe<Call>> attached;
+                for (std::size_t i = 0; i < probes; ++i) {
+                    auto probe = ReturnProbe<Call>::attach(
+                        &return_sum, {.on_entry = &entered_and_left, .on_return = &returned_and_left, .max_active = most});
+                    ASSERT_TRUE(probe) << probe.error().message();
+                    attached.push_back(std::move(*probe));
+                }
+                leaves_by = by;
+                leaves_at_entry = at_entry;
+                leaves_at_return = !at_entry;
+                constexpr int times = many / 4;
+                for (int i = 0; i < times; ++i) ASSERT_TRUE(is_sum_left());
+                leaves_at_entry = leaves_at_return = false;
+                overwrite_stack();
+                EXPECT_EQ(return_sum(0), 0u);
+                for (const ReturnProbe<Call>& probe : attached) {
+                    EXPECT_EQ(probe.in_flight(), 0u);
+                    EXPECT_EQ(probe.counts().missed, 0u);
+                }
+                EXPECT_FALSE(HasFailure()) << probes << " probes, left by "
+                                           << (by == LeavesBy::signal ? "a signal" : "themselves")
+                                           << (at_entry ? " at entry" : " at return");
+            }
+        }
+    }
+}
+
 TEST_F(ReturnStacks, LeftByASignalHandler) {
     AlternateStack alternate;
     for (const int flags : {0, static_cast<int>(SA_ONSTACK)}) {
