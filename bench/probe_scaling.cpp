@@ -132,6 +132,9 @@ void measure_threads(Run& run, const Contest& contest, const TargetFunction& tar
         if (std::ranges::find(contest.compared, probed.contestant->id) != contest.compared.end())
             compared.emplace_back(figure_of(probed.contestant->id), &own);
         const std::uint64_t missed_before = probed.armed.missed ? probed.armed.missed() : 0;
+        std::vector<Target> targets;
+        if (const double most = probed.contestant->most_ns_above; threads == 1 && most > 0)
+            targets.push_back(ns_above_at_most(most));
         group.add({.id = std::string(probed.contestant->id),
                    .params = params,
                    .sample =
@@ -141,6 +144,7 @@ void measure_threads(Run& run, const Contest& contest, const TargetFunction& tar
                            own.cpu_shares.push_back(outcome.cpu_share);
                            return own.ns.emplace_back(outcome.undisturbed_ns());
                        },
+                   .targets = std::move(targets),
                    .figures = [&own, &figures, &probed, missed_before] { return figures(own, probed.armed, missed_before); }});
     }
     group.measure();

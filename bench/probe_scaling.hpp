@@ -33,6 +33,7 @@ struct Contestant {
     std::string_view id;
     Arming (*arm)(const Site&);
     bool is_kernels = false;
+    double most_ns_above = 0;  // a target: what one thread's call may cost more than the baseline's; 0: there is none
 };
 
 struct Contest {

@@ -2,6 +2,7 @@
 #include "return_contestants.hpp"
 
 #include <dynfunc/return_probe.hpp>
+#include <dynfunc/typed_wrap.hpp>
 #include <utility>
 
 #include "hijack_peer.hpp"
@@ -43,6 +44,16 @@ Arming arm_return_entry(Sites sites) {
     return arm_ours(sites, {.on_entry = &track, .on_return = &do_nothing, .needs = dynfunc::Needs::registers});
 }
 Arming arm_return_vectors(Sites sites) { return arm_ours(sites, {.on_return = &do_nothing, .needs = dynfunc::Needs::vectors}); }
+
+Arming arm_return_typed(Sites sites) {
+    std::vector<dynfunc::TypedWrap> wraps;
+    for (const Site& site : sites) {
+        auto wrap = dynfunc::wrap_typed(site.function, [](auto original, int x) { return original(x); });
+        if (!wrap) return std::unexpected(wrap.error().message());
+        wraps.push_back(*std::move(wrap));
+    }
+    return Armed{std::make_shared<const std::vector<dynfunc::TypedWrap>>(std::move(wraps))};
+}
 
 Arming arm_hijack(Sites sites) { return arm_hijacked(sites, HijackEntries::array); }
 Arming arm_hijack_pool(Sites sites) { return arm_hijacked(sites, HijackEntries::pool); }

@@ -16,6 +16,7 @@ std::size_t most_active();
 Arming arm_return(Sites);          // ours; a handler at the return, without vector registers
 Arming arm_return_entry(Sites);    // and one at the entry
 Arming arm_return_vectors(Sites);  // ours; a handler at the return that may touch any register
+Arming arm_return_typed(Sites);    // ours; a wrap, of which the callable does nothing but call the original
 Arming arm_hijack(Sites);
 Arming arm_hijack_pool(Sites);
 Arming arm_hijack_freelist(Sites);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Bench "return_probes": what it costs to see a function return, how that scales with threads beside the classical way with the
-// same and with other pools, and how many instances it takes. What functions inside each other, exceptions and real work cost
-// is in files of their own. A new contestant is one entry of `contestants` below.
+// Bench "return_probes": what it costs to see a function return, with a probe and with a wrap, how that scales with threads
+// beside the classical way with the same and with other pools, and how many instances it takes. What functions inside each
+// other, exceptions and real work cost is in files of their own. A new contestant is one entry of `contestants` below.
 #include <sched.h>
 
 #include <array>
@@ -28,6 +28,7 @@ constexpr Contestant contestants[] = {
     {"return", &alone<&arm_return>},
     {"return-entry", &alone<&arm_return_entry>},
     {"return-vectors", &alone<&arm_return_vectors>},
+    {.id = "return-typed", .arm = &alone<&arm_return_typed>, .most_ns_above = 6},
     {"hijack", &alone<&arm_hijack>},
     {"hijack-pool", &alone<&arm_hijack_pool>},
     {freelist, &alone<&arm_hijack_freelist>},
