@@ -8,8 +8,10 @@
 #include <unwind.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <stdexcept>
+#include <string_view>
 #include <thread>
 
 #include "child.hpp"
@@ -566,6 +568,31 @@ TEST_F(ReturnUnwind, WalksFindTheRealCallers) {
         expect(in_unwind, 4, "in on_unwind");
         EXPECT_FALSE(in_return.has(Address::of(Chain::functions[5])));
     }
+}
+
+// Tests of this suite run a second time with another unwinder in front of libgcc's (DYNFUNC_TEST_UNWINDER: the name of its
+// file). Were it not used, they would all pass. A noexcept function terminates inside the personality routine: whoever called
+// that is on the stack.
+TEST_F(ReturnUnwind, TheUnwinderThatIsAskedForThrows) {
+    static const char* const asked = std::getenv("DYNFUNC_TEST_UNWINDER");
+    if (asked == nullptr) GTEST_SKIP() << "none is asked for";
+    const auto ended = test::in_child([] {
+        std::set_terminate([] {
+            Walk walk;
+            walk.take_by_backtrace();
+            for (const void* frame : std::span(walk.frames, static_cast<std::size_t>(walk.count))) {
+                Dl_info info{};
+                if (dladdr(frame, &info) != 0 && std::string_view(info.dli_fname).ends_with(std::string("/") + asked))
+                    _exit(terminated);
+            }
+            std::fprintf(stderr, "%s does not throw here:%s\n", asked, walk.text().c_str());
+            _exit(1);
+        });
+        auto end = []() -> int { throw Thrown(1); };
+        return_around_noexcept(&test::call_inside<decltype(end)>, &end);
+        return 2;
+    });
+    EXPECT_EQ(ended.status, terminated) << "signal " << ended.signal;
 }
 
 // The control: as a slot does it, but without unwind information.
