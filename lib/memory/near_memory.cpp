@@ -329,8 +329,11 @@ Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcep
     return refused(Errc::out_of_reach, reach.from, 0);
 }
 
-Result<Address> NearMemory::take(const Reach& reach, std::size_t bytes) noexcept {
+Result<Address> NearMemory::take(const Reach& asked, std::size_t bytes) noexcept {
     const os::KeepErrno keep;
+    // From low addresses, where programs that are not position-independent lie, it reaches below 0: that would wrap to the top.
+    Reach reach = asked;
+    reach.least = static_cast<std::int32_t>(std::max<std::int64_t>(asked.least, -static_cast<std::int64_t>(asked.from.value)));
     // Goes on where the last one of its kind was: the pages before are full, or nearly.
     Address& last = last_of_kind_[kind_of(reach)];
     const std::int64_t behind_last = last - reach.from;

@@ -121,6 +121,18 @@ TEST(NearMemory, TakesTheNearestPage) {
     EXPECT_LT(distance, std::ptrdiff_t{1} << 30);
 }
 
+// Where programs lie that are not position-independent.
+TEST(NearMemory, ALowAddressReachesNothingBelowZero) {
+    NearMemory memory;
+    const Address low{0x40'1000};
+    for (const std::int32_t least : {INT32_MIN, -(1 << 30)}) {
+        const auto at = memory.take({.from = low, .least = least, .most = 1 << 30}, 64);
+        ASSERT_TRUE(at) << at.error().message();
+        EXPECT_GE(*at - low, -static_cast<std::ptrdiff_t>(low.value));
+        EXPECT_LE(*at - low, 1 << 30);
+    }
+}
+
 TEST(NearMemory, AWhollyGivenDistanceIsThatPlaceOrNone) {
     NearMemory memory;
     const auto free = memory.take({.from = here(), .given_mask = 0xfff, .given = 0}, 16);
