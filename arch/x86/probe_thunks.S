@@ -204,6 +204,8 @@ dynfunc_probe_hit:
     mov dynfunc_delivery@gottpoff(%rip),%r8
     cmpl $0,%fs:(%rax)
     jne .Lmiss
+    cmpq $0,%fs:DELIVERY_AT(%r8)
+    jne .Ldelivering
     sub $HIT_FRAME,%rsp
     .cfi_adjust_cfa_offset HIT_FRAME
     mov %fs:(%rcx),%r12
@@ -215,11 +217,10 @@ dynfunc_probe_hit:
     jz .Lregister
     test %r13,%r13
     jz .Lregister
-    // Where, and what is to be undone, is known before it is said that there is something (forget_left_hit()).
+    // What is to be undone is known before one store says that there is something, and where (forget_left_hit()).
     mov (%r13),%r14
-    mov %rsi,%fs:DELIVERY_AT(%r8)
     mov %r14,%fs:DELIVERY_OUTER(%r8)
-    movl $DELIVERS_A_HIT,%fs:(%rax)
+    mov %rsi,%fs:DELIVERY_AT(%r8)
     // A ReadSection (dynfunc/grace_period.hpp): (B).
 .Lopen:
     test %r14,%r14
@@ -262,8 +263,8 @@ dynfunc_probe_hit:
     jnz .Ltracked
 .Lclose:
     mov %r14,(%r13)                     // (D)
-    mov dynfunc_thread_work@gottpoff(%rip),%rax
-    movl $0,%fs:(%rax)
+    mov dynfunc_delivery@gottpoff(%rip),%rax
+    movq $0,%fs:DELIVERY_AT(%rax)
     lea STUB_FRAME(%rsi),%rdx
     xor REGISTERS_RIP(%rsi),%rcx
     xor REGISTERS_RSP(%rsi),%rdx
@@ -290,8 +291,8 @@ dynfunc_probe_hit:
     cmp %rcx,REGISTERS_RIP(%rsi)
     jne .Lclose                         // another function instead: it returns to the slot
     mov %r14,(%r13)                     // (D)
-    mov dynfunc_thread_work@gottpoff(%rip),%rax
-    movl $0,%fs:(%rax)
+    mov dynfunc_delivery@gottpoff(%rip),%rax
+    movq $0,%fs:DELIVERY_AT(%rax)
     lea -SLOT_RETURN(%r10),%rdx
     mov $GO_TO_SLOT,%eax
     add $HIT_FRAME,%rsp
@@ -393,9 +394,8 @@ dynfunc_probe_hit:
     call *dynfunc_keep_vectors(%rip)
     jmp .Ldelivered
 .Lregister:
-    mov %rsi,%fs:DELIVERY_AT(%r8)
     movq $0,%fs:DELIVERY_OUTER(%r8)
-    movl $DELIVERS_A_HIT,%fs:(%rax)
+    mov %rsi,%fs:DELIVERY_AT(%r8)
     lea dynfunc_register_hit_thread(%rip),%rdi
     xor %esi,%esi
     call call_any
@@ -412,16 +412,14 @@ dynfunc_probe_hit:
     jmp .Lread
     .cfi_adjust_cfa_offset -HIT_FRAME
 .Lmiss:
-    cmpl $DELIVERS_A_HIT,%fs:(%rax)
-    jne 1f
-    mov REGISTERS_RSP(%rsi),%rcx
-    cmp %rcx,%fs:DELIVERY_AT(%r8)
-    jb .Lleft
-1:  lock incq SITE_MISSED(%rdi)
+    lock incq SITE_MISSED(%rdi)
     xor %eax,%eax
     ret
-// Inside a hit whose registers lie below the stack pointer: it was left by longjmp(), or this is a signal's own stack.
-.Lleft:
+// Inside a hit: if its registers lie below the stack pointer it was left by longjmp(), or this is a signal's own stack.
+.Ldelivering:
+    mov REGISTERS_RSP(%rsi),%rcx
+    cmp %rcx,%fs:DELIVERY_AT(%r8)
+    jae .Lmiss
     sub $HIT_FRAME,%rsp
     .cfi_adjust_cfa_offset HIT_FRAME
     mov %rsi,HIT_REGISTERS(%rsp)
@@ -433,10 +431,10 @@ dynfunc_probe_hit:
     mov HIT_SITE(%rsp),%rdi
     add $HIT_FRAME,%rsp
     .cfi_adjust_cfa_offset -HIT_FRAME
-    mov dynfunc_thread_work@gottpoff(%rip),%rax
-    cmpl $0,%fs:(%rax)
+    mov dynfunc_delivery@gottpoff(%rip),%r8
+    cmpq $0,%fs:DELIVERY_AT(%r8)
     je .Lagain
-    jmp 1b
+    jmp .Lmiss
     .cfi_endproc
     .size dynfunc_probe_hit,.-dynfunc_probe_hit
 

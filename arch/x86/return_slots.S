@@ -154,7 +154,7 @@ dynfunc_return_entry:
 // Where slots go on: rdi is the record, rsp the Registers, of which rdi is saved; the word that led here lies STUB_FRAME - 8
 // above, and stays what it is until the record is given back. Between: what is needed behind the handler.
 #define RETURN_ERRNO 160
-#define RETURN_WORK 164
+#define RETURN_IS_NESTED 164
 #define RETURN_FLOATS 168                // 108 bytes
 #define RETURN_WORD (STUB_FRAME-8)
     .p2align 6
@@ -201,19 +201,19 @@ dynfunc_return_hit:
     mov dynfunc_delivery@gottpoff(%rip),%r8
     mov %fs:(%rcx),%r12
     mov %fs:(%rdi),%r13
-    mov %fs:(%rax),%ecx
-    movl $0,RETURN_WORK(%rsp)
-    test %ecx,%ecx
-    jnz .Lnested_return
+    movl $0,RETURN_IS_NESTED(%rsp)
+    cmpl $0,%fs:(%rax)
+    jne .Lnested_return
+    cmpq $0,%fs:DELIVERY_AT(%r8)
+    jne .Lmaybe_nested
 .Lalone:
     test %r12,%r12
     jz .Lregister_returning
     test %r13,%r13
     jz .Lregister_returning
     mov (%r13),%r14
-    mov %rsp,%fs:DELIVERY_AT(%r8)
     mov %r14,%fs:DELIVERY_OUTER(%r8)
-    movl $DELIVERS_A_HIT,%fs:(%rax)
+    mov %rsp,%fs:DELIVERY_AT(%r8)
 .Lopen_returning:
     test %r14,%r14
     jnz 1f
@@ -237,7 +237,7 @@ dynfunc_return_hit:
     mov HANDLERS_ON_RETURN(%r15),%rax
     test %rax,%rax
     jz .Lunseen
-    cmpl $0,RETURN_WORK(%rsp)
+    cmpl $0,RETURN_IS_NESTED(%rsp)
     jne .Lmissed_return
     mov COUNTS_ERRNO_AT(%r12),%rcx
     mov RECORD_DATA(%rbx),%rdi
@@ -271,11 +271,12 @@ dynfunc_return_hit:
     test $SLOT_BYTES-1,%dl
     jz .Lmaybe_chained
 .Llast_record:
-    mov RETURN_WORK(%rsp),%ecx
     mov %r14,(%r13)                     // (D)
-    mov dynfunc_thread_work@gottpoff(%rip),%rax
-    mov %ecx,%fs:(%rax)
-    mov REGISTERS_RAX(%rsp),%rax
+    cmpl $0,RETURN_IS_NESTED(%rsp)
+    jne 1f
+    mov dynfunc_delivery@gottpoff(%rip),%rax
+    movq $0,%fs:DELIVERY_AT(%rax)
+1:  mov REGISTERS_RAX(%rsp),%rax
     mov REGISTERS_RCX(%rsp),%rcx
     mov REGISTERS_RDX(%rsp),%rdx
     mov REGISTERS_RBX(%rsp),%rbx
@@ -359,29 +360,24 @@ dynfunc_return_hit:
 .Lmissed_return:
     lock incq HANDLERS_MISSED(%r15)
     jmp .Lunseen
-.Lnested_return:
-    mov %ecx,RETURN_WORK(%rsp)
-    cmp $DELIVERS_A_HIT,%ecx
-    jne 1f
+.Lmaybe_nested:
     mov REGISTERS_RSP(%rsp),%rcx
     cmp %rcx,%fs:DELIVERY_AT(%r8)
-    jae 1f
+    jae .Lnested_return
     lea dynfunc_forget_left_hit(%rip),%rdi
     mov %rsp,%rdx
     call dynfunc_keep_vectors_and_call
     mov RECORD_STATE(%rbx),%rdx
     mov dynfunc_delivery@gottpoff(%rip),%r8
-    mov dynfunc_thread_work@gottpoff(%rip),%rax
-    mov %fs:(%rax),%ecx
-    mov %ecx,RETURN_WORK(%rsp)
-    test %ecx,%ecx
-    jz .Lalone
-1:  mov (%r13),%r14                     // whoever works on has a word
+    cmpq $0,%fs:DELIVERY_AT(%r8)
+    je .Lalone
+.Lnested_return:
+    movl $1,RETURN_IS_NESTED(%rsp)
+    mov (%r13),%r14                     // whoever works on has a word
     jmp .Lopen_returning
 .Lregister_returning:
-    mov %rsp,%fs:DELIVERY_AT(%r8)
     movq $0,%fs:DELIVERY_OUTER(%r8)
-    movl $DELIVERS_A_HIT,%fs:(%rax)
+    mov %rsp,%fs:DELIVERY_AT(%r8)
     lea dynfunc_register_hit_thread(%rip),%rdi
     xor %esi,%esi
     mov %rsp,%rdx

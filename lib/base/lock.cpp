@@ -14,7 +14,7 @@ namespace {
 constexpr ThreadWork bit(LockRank rank) { return ThreadWork{1} << static_cast<unsigned>(rank); }
 
 // Handlers of probes take locks, too.
-ThreadWork held_ranks() noexcept { return dynfunc_thread_work & ~(delivers_a_hit | prepares_a_call); }
+ThreadWork held_ranks() noexcept { return dynfunc_thread_work & ~prepares_a_call; }
 
 // A signal handler that comes to a probe interrupts at any instruction: it sees the lock from before the mutex is taken until
 // after it is let go.

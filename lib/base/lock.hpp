@@ -19,10 +19,8 @@ enum class LockRank : std::uint8_t {
     text = 6,            // everything that is registered, every patched byte
 };
 
-// What this thread is doing in the library: one word, so that a hit asks one question, and reads what it stored itself in the
-// same width (a wider load would wait until the store has left the core).
+// What this thread is doing in the library, besides delivering a hit (lib/probe/hit.hpp): a bit for each rank that it holds.
 using ThreadWork = std::uint32_t;
-inline constexpr ThreadWork delivers_a_hit = 0x100;   // below: one bit for each rank that it holds
 inline constexpr ThreadWork prepares_a_call = 0x200;  // its first call of something wrapped: what it needs is being made
 extern "C" [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] constinit thread_local ThreadWork dynfunc_thread_work;
 

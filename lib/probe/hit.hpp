@@ -70,10 +70,11 @@ struct DeliveredHit {
 static_assert(sizeof(DeliveredHit) == 56 && offsetof(DeliveredHit, tracked) == 40);
 static_assert(offsetof(HitSite, missed) == 16 && offsetof(HitSite, copy) == 24);
 
-// The hit, or the return, that this thread delivers: what a later one needs that finds it left. Nothing is in it twice: between
-// the last two a record is in neither for an instruction.
+// The hit, or the return, that this thread delivers: what a later one needs that finds it left. Whether there is one, and
+// where, is one word: two could be those of different hits, where signal handlers have their own between the stores. Nothing is
+// noted twice: between the last two a record is in neither for an instruction.
 struct Delivery {
-    std::uint64_t at;       // its Registers: on the stack
+    std::uint64_t at;       // its Registers, on the stack; 0: none is delivered
     std::uint64_t outer;    // of the reader word, before
     ReturnRecord* popped;   // its instance is taken, and on_entry is asked
     ReturnRecord* tracked;  // as DeliveredHit's, but for those that are made active already

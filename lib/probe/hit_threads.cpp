@@ -72,14 +72,15 @@ void dynfunc_register_hit_thread(void*, Registers*) noexcept {
 
 // A frame that is still there lies above whatever the thread does now, but for a handler on a stack of its own.
 void forget_left_hit(const void* frame) noexcept {
-    if (dynfunc_thread_work != delivers_a_hit || dynfunc_delivery.at >= reinterpret_cast<std::uintptr_t>(frame)) return;
+    const std::uint64_t at = dynfunc_delivery.at;
+    if (dynfunc_thread_work != 0 || at == 0 || at >= reinterpret_cast<std::uintptr_t>(frame)) return;
     const os::KeepErrno keep;
     stack_t stack{};
     if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) != 0) return;
     if (ReturnRecord* const popped = std::exchange(dynfunc_delivery.popped, nullptr)) give_back_instance(*popped);
     dynfunc_forget_tracked(std::exchange(dynfunc_delivery.tracked, nullptr), nullptr);
     if (detail::reader_word != nullptr) detail::reader_word->store(dynfunc_delivery.outer, std::memory_order_release);
-    dynfunc_thread_work = 0;
+    dynfunc_delivery.at = 0;
 }
 
 void dynfunc_forget_left_hit(void*, Registers* registers) noexcept {

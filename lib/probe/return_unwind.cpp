@@ -35,15 +35,16 @@ namespace dynfunc {
 
 void dynfunc_return_unwound(ReturnRecord* record) noexcept {
     const os::KeepErrno keep;
+    const std::uint64_t outer = detail::reader_word == nullptr ? 0 : detail::reader_word->load(std::memory_order_relaxed);
     const ReadSection inside;
     ReturnHandlers& handlers = *record->handlers;
     __atomic_fetch_add(&handlers.unwound, 1, __ATOMIC_RELAXED);
     if (handlers.on_unwind != nullptr && !__atomic_load_n(&handlers.is_detached, __ATOMIC_RELAXED)) {
-        const ThreadWork before = dynfunc_thread_work;
-        if (before == 0) {
-            dynfunc_thread_work = delivers_a_hit;
+        if (dynfunc_thread_work == 0 && dynfunc_delivery.at == 0) {
+            dynfunc_delivery.outer = outer;
+            dynfunc_delivery.at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
             handlers.on_unwind(record->data);
-            dynfunc_thread_work = before;
+            dynfunc_delivery.at = 0;
         } else {
             __atomic_fetch_add(&handlers.missed, 1, __ATOMIC_RELAXED);
         }

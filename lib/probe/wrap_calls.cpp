@@ -15,6 +15,9 @@ namespace {
 using detail::WrapContext;
 using detail::WrapCore;
 
+// What is called now is called by the library, or by a handler.
+[[gnu::always_inline]] inline bool is_at_work() noexcept { return dynfunc_thread_work != 0 || dynfunc_delivery.at != 0; }
+
 // Null: it is not there yet.
 [[gnu::always_inline]] inline std::uint64_t* counter_of_thread(const HitCounts* counts, std::uint32_t counter) noexcept {
     std::uint64_t* const chunk = counts->chunk[counter / HitCounts::chunk_size];  // its own thread's: nobody else writes it
@@ -34,7 +37,7 @@ private:
 
 [[gnu::noinline, gnu::cold]] bool is_busy_indeed() noexcept {
     forget_left_hit();
-    return dynfunc_thread_work != 0;
+    return is_at_work();
 }
 
 [[gnu::noinline, gnu::cold]] void register_thread() noexcept {
@@ -51,7 +54,7 @@ private:
 
 // Also inside a section, in a thread that has not called anything wrapped before, or not this.
 [[gnu::noinline, gnu::section("dynfunc_hot")]] WrapCore* begin_slowly(WrapContext& context) noexcept {
-    if (dynfunc_thread_work != 0 && is_busy_indeed()) return nullptr;
+    if (is_at_work() && is_busy_indeed()) return nullptr;
     if (dynfunc_hit_counts == nullptr || detail::reader_word == nullptr) register_thread();
     const ReadSection section;
     WrapCore* const core = context.active.load(std::memory_order_acquire);
@@ -75,7 +78,7 @@ private:
 // What is rare is left to a function that this one ends with, so that it keeps no register for it.
 [[gnu::section("dynfunc_hot")]] WrapCore* begin_wrapped_call(WrapContext& context) noexcept {
     const HitCounts* const counts = dynfunc_hit_counts;
-    if (dynfunc_thread_work != 0 || counts == nullptr || !detail::OutermostSection::is_possible()) [[unlikely]]
+    if (is_at_work() || counts == nullptr || !detail::OutermostSection::is_possible()) [[unlikely]]
         return begin_slowly(context);
     {
         const detail::OutermostSection section;
