@@ -2,39 +2,7 @@
 // What stubs share: saving and restoring, handing a hit on, keeping vector registers, and leaving for where a handler wants the
 // thread to go on.
 #include "offsets.inc"
-
-    .macro address_of to, symbol
-    adrp \to,\symbol
-    add \to,\to,:lo12:\symbol
-    .endm
-    // Of another object's, or one that might be.
-    .macro global to, symbol
-    adrp \to,:got:\symbol
-    ldr \to,[\to,:got_lo12:\symbol]
-    .endm
-    // Where this thread has it; x26 is its thread pointer.
-    .macro of_thread to, symbol
-    adrp \to,:gottprel:\symbol
-    ldr \to,[\to,:gottprel_lo12:\symbol]
-    add \to,\to,x26
-    .endm
-
-    .macro load_all_but_those_of_stubs
-    ldp x0,x1,[sp,#REGISTERS_X(0)]
-    ldp x2,x3,[sp,#REGISTERS_X(2)]
-    ldp x4,x5,[sp,#REGISTERS_X(4)]
-    ldp x6,x7,[sp,#REGISTERS_X(6)]
-    ldp x8,x9,[sp,#REGISTERS_X(8)]
-    ldp x10,x11,[sp,#REGISTERS_X(10)]
-    ldp x12,x13,[sp,#REGISTERS_X(12)]
-    ldp x14,x15,[sp,#REGISTERS_X(14)]
-    ldp x18,x19,[sp,#REGISTERS_X(18)]
-    ldp x20,x21,[sp,#REGISTERS_X(20)]
-    ldp x22,x23,[sp,#REGISTERS_X(22)]
-    ldp x24,x25,[sp,#REGISTERS_X(24)]
-    ldp x26,x27,[sp,#REGISTERS_X(26)]
-    ldr x28,[sp,#REGISTERS_X(28)]
-    .endm
+#include "thunk_macros.inc"
 
     // Registers i and i + 1, at sp.
     .macro stp_q i
@@ -76,20 +44,7 @@ dynfunc_probe_enter:
     // DW_CFA_expression 96: breg17 SITE_AT
     .cfi_escape 0x10,96,2, 0x81,SITE_AT
     hint #34                            // bti c
-    stp x0,x1,[sp,#REGISTERS_X(0)]
-    stp x2,x3,[sp,#REGISTERS_X(2)]
-    stp x4,x5,[sp,#REGISTERS_X(4)]
-    stp x6,x7,[sp,#REGISTERS_X(6)]
-    stp x8,x9,[sp,#REGISTERS_X(8)]
-    stp x10,x11,[sp,#REGISTERS_X(10)]
-    stp x12,x13,[sp,#REGISTERS_X(12)]
-    stp x14,x15,[sp,#REGISTERS_X(14)]
-    stp x18,x19,[sp,#REGISTERS_X(18)]
-    stp x20,x21,[sp,#REGISTERS_X(20)]
-    stp x22,x23,[sp,#REGISTERS_X(22)]
-    stp x24,x25,[sp,#REGISTERS_X(24)]
-    stp x26,x27,[sp,#REGISTERS_X(26)]
-    str x28,[sp,#REGISTERS_X(28)]
+    save_all_but_those_of_stubs
     .irp i,19,20,21,22,23,24,25,26,27,28
     .cfi_rel_offset x\i,REGISTERS_X(\i)
     .endr
@@ -322,7 +277,9 @@ dynfunc_probe_hit:
 .Ldelivered:
     ldr x9,[x21,#COUNTS_ERRNO_AT]
     ldr w10,[x27,#HIT_ERRNO]
+    ldr x8,[x27,#HIT_TRACKED]
     str w10,[x9]
+    cbnz x8,.Ltracked
 .Lclose:
     stlr x23,[x22]                      // (D)
     of_thread x9,dynfunc_thread_work
@@ -338,6 +295,47 @@ dynfunc_probe_hit:
     .cfi_def_cfa_offset 0
     ret
     .cfi_restore_state
+// The call is to be seen when it returns, unless a handler lets it not take place. Before: x30 of the Registers is the address
+// to which the function returns. After: it is the place of return in the slot of the record x8, which keeps what was there
+// before it. Several records lead each to the one before it.
+.Ltracked:
+    ldp x9,x10,[x20,#REGISTERS_SP]
+    ldr x11,[x20,#REGISTERS_X(30)]
+    add x12,x20,#STUB_FRAME
+    cmp x9,x12
+    b.ne .Lnot_called
+    cmp x10,x11
+    b.eq .Lnot_called                   // Registers::return_now()
+    ldr x9,[x19,#SITE_COPY]
+1:  ldr x13,[x8,#RECORD_STATE]
+    str x9,[x8,#RECORD_BODY]
+    str x11,[x8,#RECORD_RETURN_TO]
+    str x12,[x8,#RECORD_STACK_WORD]     // the stack pointer: no word of the stack leads back
+    add x13,x13,#ONE_CALL+PHASE_ACTIVE
+    sub x2,x8,#SLOT_TO_RECORD
+    add x14,x8,#RECORD_STATE
+    add x11,x2,#SLOT_RETURN
+    stlr x13,[x14]
+    ldr x8,[x8,#RECORD_NEXT]
+    cbnz x8,1b
+    str x11,[x20,#REGISTERS_X(30)]
+    ldr x9,[x19,#SITE_AT]
+    cmp x10,x9
+    b.ne .Lclose                        // another function instead: it returns to the slot
+    stlr x23,[x22]                      // (D)
+    of_thread x9,dynfunc_thread_work
+    str wzr,[x9]
+    mov w0,#GO_TO_SLOT
+    ldp x29,x30,[sp],#80
+    .cfi_remember_state
+    .cfi_def_cfa_offset 0
+    ret
+    .cfi_restore_state
+.Lnot_called:
+    address_of x0,dynfunc_forget_tracked
+    mov x1,x8
+    bl call_any
+    b .Lclose
 .Lvectors:
     address_of x0,deliver_with_vectors
     mov x1,x27
