@@ -32,7 +32,7 @@ namespace arch::arm64 {
 inline constexpr std::ptrdiff_t slot_return = 12;
 }
 namespace arch::generic {
-inline constexpr std::ptrdiff_t slot_return = 0;
+inline constexpr std::ptrdiff_t slot_return = 1;  // there are none: no address, nor null, is one
 }
 
 namespace arch::DYNFUNC_ARCH {
