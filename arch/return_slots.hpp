@@ -7,6 +7,8 @@
 //     f        ret               to the place of return, which knows its record by its own address
 //     slot     dynfunc_return_hit: calls whoever listens, writes the caller's address back, and returns to it
 //
+// On arm64 the word is the link register: the stub sets it to the place of return, the slot's call sets it to the same again.
+//
 // Each call has its return, and each return goes to where its call was: return predictors and shadow stacks stay right.
 // Arguments on the stack stay where they are. Slots have unwind information by which the caller is found through the record.
 // No list of a thread's or a stack's records is kept: a record belongs to whoever returns to its slot.
@@ -22,12 +24,22 @@ namespace dynfunc {
 
 struct ReturnRecord;
 
+// The place of return in a slot.
+namespace arch::x86 {
+inline constexpr std::ptrdiff_t slot_return = 6;
+}
+namespace arch::arm64 {
+inline constexpr std::ptrdiff_t slot_return = 12;
+}
+namespace arch::generic {
+inline constexpr std::ptrdiff_t slot_return = 1;  // there are none: no address, nor null, is one
+}
+
 namespace arch::DYNFUNC_ARCH {
 
 // Slots of which the library brings the first ones; each further area has as many.
 inline constexpr std::size_t slots_at_once = 4096, slot_bytes = 64;
 inline constexpr std::ptrdiff_t slot_to_record = slots_at_once * slot_bytes;
-inline constexpr std::ptrdiff_t slot_return = 6;  // the place of return in a slot
 
 // Null: this build tracks no calls.
 Address return_slots() noexcept;

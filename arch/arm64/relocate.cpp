@@ -43,6 +43,11 @@ constexpr bool never_goes_on(std::uint32_t word) noexcept {
     return is_b(word) || is_return_or_br || word <= 0xffff;
 }
 
+// bti c, j, jc (bti alone is none); paciasp, pacibsp.
+constexpr bool is_landing_pad(std::uint32_t word) noexcept {
+    return word == 0xd503'245f || word == 0xd503'249f || word == 0xd503'24df || word == 0xd503'233f || word == 0xd503'237f;
+}
+
 constexpr std::int64_t signed_field(std::uint32_t word, unsigned low, unsigned bits) noexcept {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(word) << (64 - low - bits)) >> (64 - bits);
 }
@@ -175,10 +180,13 @@ Result<Relocated> relocate(const Displaced& displaced, Address runs_at, std::spa
     return relocated;
 }
 
-// One instruction is replaced by one: nobody can be inside.
+// One instruction is replaced by one: nobody can be inside. A landing pad stays one: on a guarded page an indirect branch may
+// come to bti, paciasp, pacibsp and brk, and to no b; so there a breakpoint stands, or nothing.
 Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept {
     const auto displaced = read_displaced(site.code, site.at, word_bytes);
     if (!displaced) return std::unexpected(displaced.error());
+    if (is_landing_pad(word_at(displaced->bytes, 0)))
+        return std::unexpected(Error{.code = Errc::not_movable, .address = site.at});
     std::array<std::byte, Relocated::most_bytes> room;
     if (const auto copy = relocate(*displaced, site.at, room); !copy) return std::unexpected(copy.error());
     return JumpPlan{

@@ -95,7 +95,10 @@ bool Places::is_patched(AddressRange range) const noexcept {
 
 // The stub, where it reaches what the instructions refer to.
 Result<void> Places::make_stub(Place& place) {
-    constexpr std::int32_t near = 1 << 30;
+    // As far as a branch at the place leads, and the branch back: with room for the stub itself.
+    const arch::Capabilities& machine = arch::capabilities();
+    constexpr std::ptrdiff_t far = 1 << 30, room = arch::most_stub_bytes;
+    const auto near = static_cast<std::int32_t>(std::min({far, -machine.reach_back - room, machine.reach_ahead - room}));
     const Address at = place.hit.at;
     if (is_claimed(place) || is_patched(place.footprint())) return refuse(Errc::patched_place, at);
     {

@@ -75,6 +75,9 @@ public:
         if (phase == ReturnPhase::free) return;
         ++in_flight_;
         if (phase == ReturnPhase::unwinding) return;
+        // Where the return address is in a register, no word says whether anybody still has it: a function keeps it where it
+        // likes, and may have signed it. Such a call counts as in flight for ever, and its instance is lost to the pool.
+        if (!is_return_on_stack_) return;
         looks_[count_] = {&record, state, 0};
         readings_[count_] = {Address{load(record.stack_word)}.as<const void*>(), &looks_[count_].word, sizeof(std::uint64_t)};
         if (++count_ == looks_.size()) finish();
@@ -131,6 +134,7 @@ private:
     std::array<Look, os::Reading::most> looks_;
     std::array<os::Reading, os::Reading::most> readings_;
     std::size_t count_ = 0, in_flight_ = 0;
+    bool is_return_on_stack_ = arch::entry_frame().is_return_on_stack;
 };
 
 }  // namespace

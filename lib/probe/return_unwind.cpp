@@ -17,14 +17,15 @@ extern "C" {
 DYNFUNC_HIDDEN _Unwind_Reason_Code dynfunc_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                               _Unwind_Exception* exception, _Unwind_Context* context) {
     using namespace dynfunc;
-    constexpr int rax = 0, rdx = 1;  // DWARF's numbers (System V psABI, figure 3.36)
+    // DWARF has the same numbers for rax and rdx, and for x0 and x1.
+    constexpr int first = 0, second = 1;
     if ((actions & _UA_CLEANUP_PHASE) == 0) return _URC_CONTINUE_UNWIND;
     ReturnRecord* const record = ReturnRecords::record_of(_Unwind_GetIP(context));
     if (record == nullptr) return _URC_FATAL_PHASE2_ERROR;
     // The unwinder writes below the frame to which it goes, where the word is.
     __atomic_store_n(&record->state, ReturnRecord::with_phase(record->state, ReturnPhase::unwinding), __ATOMIC_RELEASE);
-    _Unwind_SetGR(context, rax, reinterpret_cast<_Unwind_Word>(exception));
-    _Unwind_SetGR(context, rdx, reinterpret_cast<_Unwind_Word>(record));
+    _Unwind_SetGR(context, first, reinterpret_cast<_Unwind_Word>(exception));
+    _Unwind_SetGR(context, second, reinterpret_cast<_Unwind_Word>(record));
     _Unwind_SetIP(context, arch::return_landing().value);
     return _URC_INSTALL_CONTEXT;
 }

@@ -9,6 +9,11 @@
 #include <string>
 #include <type_traits>
 
+// What a function needs that returns a vector of 32 bytes in registers; elsewhere they are returned in memory.
+#ifndef DYNFUNC_TEST_WIDE_TARGET
+#define DYNFUNC_TEST_WIDE_TARGET [[gnu::target("avx")]]
+#endif
+
 namespace dynfunc::test {
 
 // What is called inside of a probed call.
@@ -113,7 +118,7 @@ bool returns_bool(int a);                                                       
 double returns_sum_of_nine(double a, double b, double c, double d, double e, double f, double g, double h, double i);
 std::uint64_t returns_sum_of_stack(int a, int b, int c, int d, int e, int f, std::uint64_t g, Large h, std::uint64_t i);
 [[gnu::format(printf, 2, 3)]] int returns_variadic(std::string* to, const char* format, ...);
-[[gnu::target("avx")]] Wide returns_wide(Wide a, Wide b);  // a * b
+DYNFUNC_TEST_WIDE_TARGET Wide returns_wide(Wide a, Wide b);  // a * b
 // Calls returns_few() in a loop, with as much kept in registers as there are; returns_few() is in the same file, so that the
 // compiler knows which registers it leaves alone (-fipa-ra).
 std::uint64_t returns_kept_over_calls(std::uint64_t seed, double x);

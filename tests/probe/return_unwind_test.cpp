@@ -607,6 +607,7 @@ TEST_F(ReturnUnwind, TheUnwinderThatIsAskedForThrows) {
     EXPECT_EQ(ended.status, terminated) << "signal " << ended.signal;
 }
 
+#ifndef DYNFUNC_TEST_WITHOUT_ASSEMBLY
 // The control: as a slot does it, but without unwind information.
 extern "C" std::uint64_t return_test_slot(test::Inside, void*);
 asm(".text\n"
@@ -654,6 +655,7 @@ TEST_F(ReturnUnwind, ASlotWithoutUnwindInformationIsNoticed) {
     const auto probe = attach_counting(&return_around, seen);
     EXPECT_EQ(throws_through(false).status, 0);
 }
+#endif  // DYNFUNC_TEST_WITHOUT_ASSEMBLY
 
 }  // namespace
 }  // namespace dynfunc

@@ -31,28 +31,29 @@ struct Call {
 
 // Handlers that count, and confirm that an end belongs to its entry.
 inline ReturnOptions<Call> counting(Seen& seen, std::size_t max_active = 0) {
-    return {.on_entry =
-                [](Call& call, Registers& registers) {
-                    ++call.seen->entries;
-                    if (call.stack != nullptr) ++call.seen->strangers;
-                    call.stack = reinterpret_cast<const void*>(registers.stack_pointer());
-                    return Track::track;
-                },
-            .on_return =
-                [](Call& call, Registers& registers) {
-                    ++call.seen->returns;
-                    if (registers.stack_pointer() - sizeof(void*) != reinterpret_cast<std::uintptr_t>(call.stack))
-                        ++call.seen->strangers;
-                    call.stack = nullptr;
-                },
-            .on_unwind =
-                [](Call& call) {
-                    ++call.seen->unwinds;
-                    if (call.stack == nullptr) ++call.seen->strangers;
-                    call.stack = nullptr;
-                },
-            .max_active = max_active,
-            .on_create = [&seen](Call& call) { call.seen = &seen; }};
+    return {
+        .on_entry =
+            [](Call& call, Registers& registers) {
+                ++call.seen->entries;
+                if (call.stack != nullptr) ++call.seen->strangers;
+                call.stack = reinterpret_cast<const void*>(registers.stack_pointer());
+                return Track::track;
+            },
+        .on_return =
+            [](Call& call, Registers& registers) {
+                ++call.seen->returns;
+                if (registers.stack_pointer() - Registers::stack_arguments_at != reinterpret_cast<std::uintptr_t>(call.stack))
+                    ++call.seen->strangers;
+                call.stack = nullptr;
+            },
+        .on_unwind =
+            [](Call& call) {
+                ++call.seen->unwinds;
+                if (call.stack == nullptr) ++call.seen->strangers;
+                call.stack = nullptr;
+            },
+        .max_active = max_active,
+        .on_create = [&seen](Call& call) { call.seen = &seen; }};
 }
 // The same for calls that may be left by longjmp: their instances come back with what was in them.
 inline ReturnOptions<Call> counting_also_left(Seen& seen, std::size_t max_active = 0) {

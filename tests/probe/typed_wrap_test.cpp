@@ -202,10 +202,11 @@ NOINLINE Large six_and_large(long a, long b, long c, long d, long e, long f, Lar
     l.values[0] += a + b + c + d + e + f;
     return l;
 }
-NOINLINE double every_register(long a, long b, long c, long d, long e, long f, double s, double t, double u, double v, double w,
-                               double x, double y, double z) {
+// Of every machine: some pass six integers in registers, some eight.
+NOINLINE double every_register(long a, long b, long c, long d, long e, long f, long g, long h, double s, double t, double u,
+                               double v, double w, double x, double y, double z) {
     asm volatile("");
-    return static_cast<double>(a + b + c + d + e + f) + s + t + u + v + w + x + y + z;
+    return static_cast<double>(a + b + c + d + e + f + g + h) + s + t + u + v + w + x + y + z;
 }
 NOINLINE double seven_doubles(long a, long b, long c, long d, long e, long f, double s, double t, double u, double v, double w,
                               double x, double y) {
