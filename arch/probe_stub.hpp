@@ -80,12 +80,6 @@ std::uint16_t elf_machine() noexcept;
 using WithVectors = void (*)(void (*run)(void*, Registers*), void* a, Registers* registers);
 WithVectors with_vectors() noexcept;
 
-// The stack pointer of the thread when it came to the stub whose frame holds `registers`: below it lies the red zone.
-inline std::uint64_t stack_at_stub(const Registers* registers) noexcept {
-    constexpr std::size_t red_zone = 128;
-    return reinterpret_cast<std::uintptr_t>(registers + 1) + red_zone;
-}
-
 // Where a stub goes when dynfunc_probe_hit says so.
 Address leave_stub() noexcept;
 
