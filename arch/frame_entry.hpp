@@ -27,6 +27,11 @@ public:
     void put(T... values) noexcept {
         (bytes_.put(values), ...);
     }
+    // Of a function; the common entry begins so many bytes before this one.
+    void put_function(std::size_t from_begin, Address runs_at, std::size_t size) noexcept {
+        put(static_cast<std::uint32_t>(from_begin + sizeof(std::uint32_t)));
+        put(std::uint64_t{runs_at.value}, std::uint64_t{size}, std::uint8_t{0});
+    }
     void put_cfa(std::uint8_t reg, std::size_t distance) noexcept {
         put(frame_opcode::def_cfa, reg);
         for (; distance >= 0x80; distance >>= 7) put(static_cast<std::uint8_t>(distance | 0x80));

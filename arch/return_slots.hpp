@@ -47,6 +47,13 @@ Address return_slots() noexcept;
 // The code of slot number i of another area; it runs anywhere.
 void encode_slot(std::span<std::byte, slot_bytes> room) noexcept;
 
+// How a slot is unwound, as return_slots.S has it: the column of the return address, and what the common entry says.
+struct SlotRules {
+    std::uint8_t return_column;
+    std::span<const std::uint8_t> instructions;
+};
+SlotRules slot_rules() noexcept;
+
 // Unwind information of another area: one common entry, one entry, four zero bytes. Returns how many bytes of `room` it took,
 // and where the entry begins; 0: too small.
 struct SlotFrames {

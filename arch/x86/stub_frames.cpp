@@ -62,8 +62,7 @@ std::uint16_t elf_machine() noexcept { return EM_X86_64; }
 
 std::size_t encode_jump_frame(std::size_t from_begin, Address at, Address runs_at, std::span<std::byte> room) noexcept {
     FrameEntry entry(room);
-    entry.put(static_cast<std::uint32_t>(from_begin + sizeof(std::uint32_t)));
-    entry.put(std::uint64_t{runs_at.value}, std::uint64_t{jump_anywhere_bytes}, std::uint8_t{0});
+    entry.put_function(from_begin, runs_at, jump_anywhere_bytes);
     entry.put_next(return_address, at);
     return entry.finish();
 }
@@ -71,8 +70,7 @@ std::size_t encode_jump_frame(std::size_t from_begin, Address at, Address runs_a
 std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displaced& displaced, Address runs_at,
                          std::span<std::byte> room) noexcept {
     FrameEntry entry(room);
-    entry.put(static_cast<std::uint32_t>(from_begin + sizeof(std::uint32_t)));
-    entry.put(std::uint64_t{runs_at.value}, std::uint64_t{stub.size}, std::uint8_t{0});
+    entry.put_function(from_begin, runs_at, stub.size);
     entry.put_next(return_address, displaced.at);
     if (stub.has_frame()) {
         entry.advance_to(stub.frame[0]);

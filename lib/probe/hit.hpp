@@ -99,4 +99,7 @@ extern "C" {
 
 }  // extern "C"
 
+// Whether what this thread calls now is called by the library, or by a handler.
+[[gnu::always_inline]] inline bool is_at_work() noexcept { return dynfunc_thread_work != 0 || dynfunc_delivery.at != 0; }
+
 }  // namespace dynfunc

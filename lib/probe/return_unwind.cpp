@@ -41,7 +41,7 @@ void dynfunc_return_unwound(ReturnRecord* record) noexcept {
     ReturnHandlers& handlers = *record->handlers;
     __atomic_fetch_add(&handlers.unwound, 1, __ATOMIC_RELAXED);
     if (handlers.on_unwind != nullptr && !__atomic_load_n(&handlers.is_detached, __ATOMIC_RELAXED)) {
-        if (dynfunc_thread_work == 0 && dynfunc_delivery.at == 0) {
+        if (!is_at_work()) {
             dynfunc_delivery.outer = outer;
             dynfunc_delivery.at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
             handlers.on_unwind(record->data);

@@ -15,9 +15,6 @@ namespace {
 using detail::WrapContext;
 using detail::WrapCore;
 
-// What is called now is called by the library, or by a handler.
-[[gnu::always_inline]] inline bool is_at_work() noexcept { return dynfunc_thread_work != 0 || dynfunc_delivery.at != 0; }
-
 // Null: it is not there yet.
 [[gnu::always_inline]] inline std::uint64_t* counter_of_thread(const HitCounts* counts, std::uint32_t counter) noexcept {
     std::uint64_t* const chunk = counts->chunk[counter / HitCounts::chunk_size];  // its own thread's: nobody else writes it

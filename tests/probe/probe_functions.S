@@ -2,17 +2,7 @@
 // Functions whose bytes the tests know: int f(int) each, with what a jump could go wrong on.
 #include <cet.h>
 
-    .macro function name
-    .p2align 4
-    .globl \name
-    .type \name,@function
-\name:
-    .cfi_startproc
-    .endm
-    .macro end name
-    .cfi_endproc
-    .size \name,.-\name
-    .endm
+#include "functions.inc"
 
     .text
     // 3a + 7 by way of a loop, memory relative to the instruction, a call, the red zone, a switch through a table.

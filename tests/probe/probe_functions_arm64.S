@@ -1,17 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Functions whose instructions the tests know: int f(int) each.
-
-    .macro function name
-    .p2align 4
-    .globl \name
-    .type \name,%function
-\name:
-    .cfi_startproc
-    .endm
-    .macro end name
-    .cfi_endproc
-    .size \name,.-\name
-    .endm
+#include "functions.inc"
 
     .text
     // 3a + 7 by way of a loop, memory relative to the instruction, and a call.

@@ -2,17 +2,7 @@
 // Functions of return_functions.hpp whose instructions the tests know.
 #include <cet.h>
 
-    .macro function name
-    .p2align 4
-    .globl \name
-    .type \name,@function
-\name:
-    .cfi_startproc
-    .endm
-    .macro end name
-    .cfi_endproc
-    .size \name,.-\name
-    .endm
+#include "functions.inc"
 
     .text
     function return_tail_first

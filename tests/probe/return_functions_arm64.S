@@ -1,17 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Functions of return_functions.hpp whose instructions the tests know.
-
-    .macro function name
-    .p2align 4
-    .globl \name
-    .type \name,%function
-\name:
-    .cfi_startproc
-    .endm
-    .macro end name
-    .cfi_endproc
-    .size \name,.-\name
-    .endm
+#include "functions.inc"
 
     .text
     function return_tail_first

@@ -67,8 +67,8 @@ inline std::byte* mark_first(std::byte* at) noexcept {
     return at;
 }
 
-// Whether the caller passes the address of the result as if it were the first argument. The compiler is asked
-// here too: what is called so marks whatever its first argument points to. The result is nobody's.
+// Whether the caller passes the address of the result as if it were the first argument. The compiler is asked here too: what is
+// called so marks whatever its first argument points to. The result is nobody's.
 template <class R>
 bool is_result_hidden() noexcept {
     if constexpr (std::is_class_v<R> || std::is_union_v<R>) {
