@@ -54,7 +54,7 @@ void describe(const dynfunc::Probe& probe) {
 dynfunc::AfterHit print_call(dynfunc::ProbeHit& hit) {
     auto& left = *static_cast<std::atomic<int>*>(hit.data);  // handlers run in any number of threads at once
     std::printf("  price(%d, %d)\n", static_cast<int>(hit.registers.integer(0)), static_cast<int>(hit.registers.integer(1)));
-    return left.fetch_sub(1) > 1 ? dynfunc::AfterHit::keep : dynfunc::AfterHit::remove;
+    return left.fetch_sub(1) > 1 ? dynfunc::AfterHit::keep : dynfunc::AfterHit::disable;
 }
 
 dynfunc::Result<void> print_calls() {

@@ -171,7 +171,7 @@ dynfunc_with_neon:
     .endm
 
     .macro deliver
-1:  ldr x9,[x25,#ENTRY_IS_REMOVED]
+1:  ldr x9,[x25,#ENTRY_IS_DISABLED]
     ldr x0,[x25,#ENTRY_DATA]
     ldrb w9,[x9]
     cbnz w9,3f
@@ -208,7 +208,7 @@ dynfunc_with_neon:
     add x9,x9,x10
     add_one x9,x10
     b 4b
-7:  address_of x0,dynfunc_remove_after_hit
+7:  address_of x0,dynfunc_disable_after_hit
     mov x1,x25
     bl call_any
     b 3b

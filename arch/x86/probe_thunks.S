@@ -119,7 +119,7 @@
 
     // Every consumer of the list from r15 to rbx, with the counters at r12 and the ProbeHit at rsp.
     .macro deliver
-1:  mov ENTRY_IS_REMOVED(%r15),%rax
+1:  mov ENTRY_IS_DISABLED(%r15),%rax
     mov ENTRY_DATA(%r15),%rdi
     cmpb $0,(%rax)
     jne 3f
@@ -155,7 +155,7 @@
     jz 4b                               // without memory for the counter the hit is not counted
     incq (%rax,%rcx)
     jmp 4b
-7:  lea dynfunc_remove_after_hit(%rip),%rdi
+7:  lea dynfunc_disable_after_hit(%rip),%rdi
     mov %r15,%rsi
     call call_any
     jmp 3b
@@ -315,7 +315,7 @@ dynfunc_probe_hit:
     jmp .Lclose
 // Nobody else listens: dynfunc_return_entry (return_slots.S) without what a list needs. rbx is the list, then the record.
 .Lone_return:
-    mov LIST_ENTRIES+ENTRY_IS_REMOVED(%rbx),%rax
+    mov LIST_ENTRIES+ENTRY_IS_DISABLED(%rbx),%rax
     mov LIST_ENTRIES+ENTRY_DATA(%rbx),%r15
     cmpb $0,(%rax)
     jne .Lclose

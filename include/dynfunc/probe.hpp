@@ -58,7 +58,7 @@ struct ProbeHit {
 
 enum class AfterHit : std::uint8_t {
     keep,
-    remove,  // no further hit calls this handler; the Probe stays, for its counts
+    disable,  // no further hit calls this handler, until Probe::enable()
 };
 
 enum class Needs : std::uint8_t {
@@ -78,6 +78,7 @@ struct ProbeOptions {
     Needs needs = Needs::vectors;
     bool (*filter)(void* data) = nullptr;  // decides before the handler whether this thread is served
     int priority = 0;                      // higher first; of equal ones the one attached earlier
+    bool is_enabled = true;                // otherwise it waits for Probe::enable(), and nothing stands in the code
     AllowBreakpoint breakpoint = AllowBreakpoint::if_needed;
 };
 
@@ -112,7 +113,7 @@ struct ProbeRequest {
 // What a child of fork() does with its parent's probes.
 enum class InChildren : std::uint8_t {
     keep,  // as they are, with their counts so far
-    drop,  // all are off: handlers are not called, code is as it was linked; Probes stay valid, and may be detached
+    drop,  // all are disabled there: handlers are not called, code is as it was linked
 };
 // Of children to come. Threads: any.  Blocks: on attaches and detaches.
 DYNFUNC_EXPORT void set_probes_in_children(InChildren what);
@@ -126,7 +127,7 @@ struct ProbeInfo {
     std::vector<std::byte> before;  // the bytes that were replaced
     bool is_armed;                  // they are replaced now
     bool is_gone;                   // what was probed is not loaded any more
-    std::size_t consumers;          // of this place
+    std::size_t consumers;          // of this place, and enabled
 };
 
 namespace detail {
@@ -165,6 +166,21 @@ public:
     DYNFUNC_EXPORT void detach_nosync() noexcept;
     // Those that are attached, with one synchronisation of code and one synchronize().
     DYNFUNC_EXPORT static void detach(std::span<Probe> probes) noexcept;
+
+    // A probe that is disabled costs no hit: if nobody else listens there, the code is as it was linked. Its place is kept for
+    // it, with the stub; other probes go round it. One that is enabled, or disabled, already stays as it is. Threads: any,
+    // also handlers.  Blocks: on attaches and detaches.
+    //
+    // Hits that begin after it returns are seen. Errors: not_loaded: what was probed is gone; signal_blocked; bytes_changed;
+    // text_not_writable, sync_failed, copied_half_way, out_of_memory.  Throws: std::bad_alloc.
+    DYNFUNC_EXPORT Result<void> enable();
+    // All or none; Error::element says which one is refused. Code is synchronised once for all.
+    DYNFUNC_EXPORT static Result<void> enable(std::span<Probe> probes);
+    // Afterwards as after detach().
+    DYNFUNC_EXPORT void disable() noexcept;
+    DYNFUNC_EXPORT static void disable(std::span<Probe> probes) noexcept;
+    // Threads: any.
+    DYNFUNC_EXPORT bool is_enabled() const noexcept;
 
     explicit operator bool() const noexcept { return consumer_ != nullptr; }
 

@@ -53,7 +53,7 @@ enum class Errc : std::uint8_t {
     copied_half_way,        // this process was made by a raw clone while another thread attached or detached probes
     no_sequences,           // restartable sequences were asked for and are not to be had
     no_unwind_entry,        // a function of which the unwind table does not say where it ends
-    not_loaded,             // no such executable or shared object is loaded
+    not_loaded,             // no such executable or shared object is loaded, or not any more
     file_changed,           // the file of a loaded object is no longer what was loaded
     file_not_readable,      // the system refuses to let the file be read, or mapped
     not_elf,                // a file that is no ELF file, or is no executable and no shared object

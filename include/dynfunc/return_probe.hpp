@@ -66,6 +66,7 @@ struct ReturnOptions {
     std::function<void(T&)> on_create = {};
     Needs needs = Needs::vectors;  // of on_entry and on_return
     int priority = 0;              // as of a Probe; returns come in the reverse order
+    bool is_enabled = true;        // otherwise it waits for enable()
     AllowBreakpoint breakpoint = AllowBreakpoint::if_needed;
 };
 
@@ -93,6 +94,7 @@ public:
                                 .destroy = nullptr,
                                 .needs = options.needs,
                                 .priority = options.priority,
+                                .is_enabled = options.is_enabled,
                                 .breakpoint = options.breakpoint};
         if constexpr (!std::is_trivially_destructible_v<T>)
             plan.destroy = [](void* data) noexcept { static_cast<T*>(data)->~T(); };
@@ -120,6 +122,12 @@ public:
     // Without waiting: synchronize() does it once for many.
     void detach_nosync() noexcept {
         if (core_ != nullptr) detail::detach_return(*std::exchange(core_, nullptr), false);
+    }
+
+    // As a Probe's, of all functions, all or none. Calls in flight are seen to return, also while it is disabled.
+    Result<void> enable() { return core_ == nullptr ? Result<void>{} : detail::enable_return(*core_); }
+    void disable() noexcept {
+        if (core_ != nullptr) detail::disable_return(*core_);
     }
 
     explicit operator bool() const noexcept { return core_ != nullptr; }

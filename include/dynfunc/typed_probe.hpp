@@ -154,6 +154,9 @@ public:
         probe_.detach_nosync();
         retire(*std::exchange(owned_, nullptr));
     }
+    // As a Probe's.
+    Result<void> enable() { return probe_.enable(); }
+    void disable() noexcept { probe_.disable(); }
     // For its counts and what is known of the place.
     const Probe& probe() const noexcept { return probe_; }
     explicit operator bool() const noexcept { return static_cast<bool>(probe_); }

@@ -78,7 +78,7 @@ const char* cause(Errc code) noexcept {
         case Errc::no_unwind_entry:
             return "the unwind table does not say where the function ends";
         case Errc::not_loaded:
-            return "no such executable or shared object is loaded";
+            return "no such executable or shared object is loaded, or not any more";
         case Errc::file_changed:
             return "the file is no longer the one that was loaded";
         case Errc::file_not_readable:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "guarded_poke.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "fatal.hpp"
@@ -11,40 +13,62 @@ namespace {
 
 constexpr int steps = 4;
 
+static_assert(std::endian::native == std::endian::little);
+constexpr std::uint64_t first_byte = 0xff, every_byte = ~std::uint64_t{0} / first_byte;
+
+// 0xff where the byte is 0. (Warren, Hacker's Delight, 6-1.)
+constexpr std::uint64_t bytes_that_are_zero(std::uint64_t word) noexcept {
+    constexpr std::uint64_t low = 0x7f * every_byte;
+    return ~(((word & low) + low) | word | low) / 0x80 * first_byte;
+}
+
+// 0xff where the bit of that byte is set.
+std::uint64_t bytes_of(std::uint8_t bits) noexcept {
+    const std::uint64_t each = every_byte * bits & 0x8040'2010'0804'0201;
+    return bytes_that_are_zero(each) ^ ~std::uint64_t{0};
+}
+
 std::size_t word_of(Address at) noexcept { return at.value / arch::capabilities().word_bytes; }
 
 }  // namespace
 
 bool Replacement::needs_breakpoints() const noexcept { return word_of(at) != word_of(at + (size - 1)); }
 
-// What byte k is after so many steps.
-std::byte GuardedPoke::value(const Replacement& each, std::size_t k, int steps_done) const noexcept {
-    const std::byte trap = arch::breakpoint().bytes[0];
-    if (steps_done == 0) return each.before[k];
-    if (!in_steps(each)) return steps_done < steps ? each.before[k] : each.after[k];
-    if (k == 0) return steps_done < steps ? trap : each.after[0];
-    if ((each.boundaries >> k & 1) == 0) return steps_done < 2 ? each.before[k] : each.after[k];
-    return each.after[k] == trap || steps_done >= 3 ? each.after[k] : each.before[k];
+// Its bytes after so many steps, the first one lowest.
+std::uint64_t GuardedPoke::value(const Replacement& each, int steps_done) const noexcept {
+    const auto before = std::bit_cast<std::uint64_t>(each.before), after = std::bit_cast<std::uint64_t>(each.after);
+    if (steps_done == 0) return before;
+    if (steps_done == steps) return after;
+    if (!in_steps(each)) return before;
+    const std::uint64_t traps = every_byte * std::to_integer<std::uint64_t>(arch::breakpoint().bytes[0]);
+    const std::uint64_t boundaries = bytes_of(each.boundaries);
+    // Of the boundaries those that read as a breakpoint afterwards: they are written at once.
+    std::uint64_t is_after = boundaries & bytes_that_are_zero(after ^ traps);
+    if (steps_done >= 2) is_after |= ~boundaries;
+    if (steps_done >= 3) is_after |= boundaries;
+    const std::uint64_t value = (before & ~is_after) | (after & is_after);
+    return (value & ~first_byte) | (traps & first_byte);
 }
 
 // What changes between two steps, word by word.
 bool GuardedPoke::collect(std::span<const Replacement> batch, int from, int to) noexcept {
+    const std::size_t word_bytes = arch::capabilities().word_bytes;
     pokes_.clear();
     for (const Replacement& each : batch) {
-        for (std::size_t k = 0; k < each.size; ++k) {
-            if (value(each, k, from) == value(each, k, to)) continue;
-            Poke poke{.at = each.at + static_cast<std::ptrdiff_t>(k),
-                      .expected = 0,
-                      .replacement = 0,
-                      .element = each.element,
-                      .size = 0};
-            for (; k < each.size && word_of(each.at + static_cast<std::ptrdiff_t>(k)) == word_of(poke.at); ++k) {
-                poke.expected |= std::to_integer<std::uint64_t>(value(each, k, from)) << (8 * poke.size);
-                poke.replacement |= std::to_integer<std::uint64_t>(value(each, k, to)) << (8 * poke.size);
-                ++poke.size;
-            }
-            --k;
-            if (!pokes_.push_back(poke)) return false;
+        const std::uint64_t old_value = value(each, from), new_value = value(each, to);
+        std::uint64_t left = old_value ^ new_value;
+        while (left != 0) {
+            const auto k = static_cast<std::size_t>(std::countr_zero(left)) / 8;
+            const Address at = each.at + static_cast<std::ptrdiff_t>(k);
+            const std::size_t size = std::min(each.size - k, word_bytes - at.value % word_bytes);
+            const std::uint64_t bytes = ~std::uint64_t{0} >> (64 - 8 * size);
+            left &= ~(bytes << (8 * k));
+            if (!pokes_.push_back({.at = at,
+                                   .expected = (old_value >> (8 * k)) & bytes,
+                                   .replacement = (new_value >> (8 * k)) & bytes,
+                                   .element = each.element,
+                                   .size = static_cast<std::uint8_t>(size)}))
+                return false;
         }
     }
     return true;

@@ -42,7 +42,7 @@ private:
     bool in_steps(const Replacement& each) const noexcept {
         return !each.is_under_trap && (always_ || each.needs_breakpoints());
     }
-    std::byte value(const Replacement& each, std::size_t k, int steps_done) const noexcept;
+    std::uint64_t value(const Replacement& each, int steps_done) const noexcept;
     bool collect(std::span<const Replacement> batch, int from, int to) noexcept;
 
     TextPoke poke_;

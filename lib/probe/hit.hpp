@@ -38,7 +38,7 @@ struct ConsumerList : Retired {
         AfterHit (*on_hit)(ProbeHit&);
         void* data;
         bool (*filter)(void*);
-        const bool* is_removed;           // atomic
+        const bool* is_disabled;          // atomic
         std::uint32_t chunk_at, slot_at;  // of the counter: in HitCounts, and in the chunk, in bytes
         detail::Consumer* consumer;
     };
@@ -49,7 +49,7 @@ struct ConsumerList : Retired {
     const Entry* begin() const noexcept { return reinterpret_cast<const Entry*>(this + 1); }
 };
 static_assert(sizeof(ConsumerList) == 32 && sizeof(ConsumerList::Entry) == 48 && sizeof(Retired) == 16);
-static_assert(static_cast<int>(AfterHit::remove) == 1 && sizeof(AfterHit) == 1 && sizeof(ProbeHit) == 24);
+static_assert(static_cast<int>(AfterHit::disable) == 1 && sizeof(AfterHit) == 1 && sizeof(ProbeHit) == 24);
 
 struct HitSite {
     ConsumerList* consumers = nullptr;  // atomic; null: nobody
@@ -92,10 +92,10 @@ extern "C" {
 // Where a signal handler that interrupted the delivery has left it by siglongjmp(): this thread delivers nothing any more, and
 // its read section is closed.
 [[gnu::visibility("hidden")]] void dynfunc_forget_left_hit(void*, Registers*) noexcept;
-// A thread's first hit; the first hit of a counter in its chunk; a handler that asked to be removed.
+// A thread's first hit; the first hit of a counter in its chunk; a handler that asked to be disabled.
 [[gnu::visibility("hidden")]] void dynfunc_register_hit_thread(void*, Registers*) noexcept;
 [[gnu::visibility("hidden")]] void dynfunc_make_hit_chunk(void* entry, Registers*) noexcept;
-[[gnu::visibility("hidden")]] void dynfunc_remove_after_hit(void* entry, Registers*) noexcept;
+[[gnu::visibility("hidden")]] void dynfunc_disable_after_hit(void* entry, Registers*) noexcept;
 
 }  // extern "C"
 

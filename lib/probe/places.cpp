@@ -88,28 +88,45 @@ bool Places::is_still_there(const Place& place) const noexcept {
 }
 
 std::uint64_t Places::are_still_there(std::span<const Place* const> places) noexcept {
-    std::array<std::array<std::byte, 2 * arch::Displaced::most_bytes>, os::Reading::most> codes;
+    // What lies near each other in a page is read in one go.
+    constexpr std::ptrdiff_t gap = 128;
+    constexpr std::uint64_t page_bytes = 4096;
+    std::array<std::byte, os::Reading::most*(gap + sizeof(arch::Displaced::bytes))> buffer;
     std::array<os::Reading, os::Reading::most> readings;
-    std::size_t count = 0;
+    struct Code {
+        std::size_t reading, at;  // in the buffer
+    };
+    std::array<Code, os::Reading::most> codes;
+    std::size_t count = 0, used = 0;
     std::uint64_t loaded = 0, there = 0;
+    Address begin{}, end{};  // of the last reading
     for (std::size_t i = 0; i < places.size(); ++i) {
         dl_find_object around;
         const Place& place = *places[i];
-        if (_dl_find_object(place.hit.at.as<void*>(), &around) == 0)
+        const Address at = place.hit.at;
+        if (_dl_find_object(at.as<void*>(), &around) == 0)
             place.is_loading = false;
         else if (!place.is_loading)
             continue;
         loaded |= std::uint64_t{1} << i;
-        readings[count++] = {place.hit.at.as<const void*>(), codes[i].data(), place.code_size()};
+        const Address code_end = at + static_cast<std::ptrdiff_t>(place.code_size());
+        if (count == 0 || at < end || at - end > gap || at.value / page_bytes != begin.value / page_bytes) {
+            readings[count++] = {at.as<const void*>(), buffer.data() + used, 0};
+            begin = end = at;
+        }
+        codes[i] = {count - 1, used + static_cast<std::size_t>(at - end)};
+        used += static_cast<std::size_t>(code_end - end);
+        end = code_end;
+        readings[count - 1].size = static_cast<std::size_t>(end - begin);
     }
-    const bool all = os::read_memory(std::span(readings).first(count));
-    count = 0;
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        if ((loaded >> i & 1) == 0) continue;
-        const bool read = all || os::read_memory(std::span(readings).subspan(count, 1));
-        ++count;
-        if (read && places[i]->is_code(std::span(codes[i]).first(places[i]->code_size()))) there |= std::uint64_t{1} << i;
-    }
+    std::uint64_t read = ~std::uint64_t{0};
+    if (!os::read_memory(std::span(readings).first(count)))
+        for (std::size_t i = 0; i < count; ++i)
+            if (!os::read_memory(std::span(readings).subspan(i, 1))) read &= ~(std::uint64_t{1} << i);
+    for (std::size_t i = 0; i < places.size(); ++i)
+        if ((loaded >> i & 1) != 0 && (read >> codes[i].reading & 1) != 0 &&
+            places[i]->is_code(std::span(buffer).subspan(codes[i].at, places[i]->code_size())))
+            there |= std::uint64_t{1} << i;
     return there;
 }
 
@@ -125,7 +142,7 @@ bool Places::is_claimed(const Place& place) const noexcept {
     return claimed;
 }
 
-// The one that is armed; otherwise one that was, and whose stub serves again.
+// The one that is taken; otherwise one that was, and whose stub serves again.
 Place* Places::find_usable(Address at, AllowBreakpoint breakpoint, const detail::WrapEntry* wrap) {
     auto [begin, end] = places_.equal_range(at);
     if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
@@ -135,7 +152,7 @@ Place* Places::find_usable(Address at, AllowBreakpoint breakpoint, const detail:
         std::tie(begin, end) = places_.equal_range(at);
     }
     for (auto next = begin; next != end; ++next)
-        if (next->second->is_armed || next->second->is_chosen) return next->second.get();
+        if (next->second->is_taken()) return next->second.get();
     for (auto next = begin; next != end; ++next) {
         Place& place = *next->second;
         const bool is_breakpoint = place.site_class == SiteClass::breakpoint;
@@ -152,7 +169,7 @@ Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::ve
     const auto module = module_around(at);
     if (!module) return std::unexpected(module.error());
     Place* place = find_usable(at, options.breakpoint, wrap);
-    if (place != nullptr && (place->is_armed || place->is_chosen)) {
+    if (place != nullptr && place->is_taken()) {
         // A jump that the system refused to take out again leads to the original until it is wanted.
         const bool is_free = wrap != nullptr && place->wrap == *wrap && place->context.active.load() == nullptr;
         if ((wrap != nullptr || place->wrap) && !is_free) return refuse(Errc::patched_place, at);
@@ -165,10 +182,15 @@ Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::ve
     }
     if (options.breakpoint == AllowBreakpoint::never && place->site_class == SiteClass::breakpoint)
         return std::unexpected(place->why);
-    if (options.breakpoint == AllowBreakpoint::if_needed && place->site_class == SiteClass::breakpoint && !place->is_armed &&
-        is_trap_blocked())
-        return refuse(Errc::signal_blocked, at);
+    if (auto possible = check_trap(*place, options); !possible) return std::unexpected(possible.error());
     return place;
+}
+
+Result<void> Places::check_trap(const Place& place, const ProbeOptions& options) {
+    if (options.breakpoint == AllowBreakpoint::if_needed && place.site_class == SiteClass::breakpoint && !place.is_armed &&
+        is_trap_blocked())
+        return refuse(Errc::signal_blocked, place.hit.at);
+    return {};
 }
 
 void Places::forget(Place& place) noexcept {
@@ -220,6 +242,7 @@ Result<void> Places::arm(std::span<Place* const> places) {
     batch.reserve(places.size());
     bool traps = false;
     for (Place* place : places) {
+        place->replacement.element = batch.size();
         traps = traps || place->site_class == SiteClass::breakpoint || place->replacement.boundaries != 0 ||
                 place->replacement.needs_breakpoints();
         batch.push_back(place->replacement);
@@ -241,6 +264,27 @@ Result<void> Places::arm(std::span<Place* const> places) {
     return {};
 }
 
+Result<void> Places::check_usable(std::span<Place* const> places) {
+    const auto refused = [places](std::size_t element) {
+        const Address at = places[element]->hit.at;
+        Error error{.code = Errc::not_loaded, .address = at, .element = element};
+        dl_find_object around;
+        if (!places[element]->is_gone && _dl_find_object(at.as<void*>(), &around) == 0 &&
+            os::read_memory(at.as<const void*>(), error.code_bytes.data(), error.code_bytes.size())) {
+            error.code = Errc::bytes_changed;
+            error.code_size = static_cast<std::uint8_t>(error.code_bytes.size());
+        }
+        return std::unexpected(error);
+    };
+    for (std::size_t first = 0; first < places.size(); first += os::Reading::most) {
+        const auto now = places.subspan(first, std::min(os::Reading::most, places.size() - first));
+        const std::uint64_t there = are_still_there(now);
+        for (std::size_t i = 0; i < now.size(); ++i)
+            if (now[i]->is_gone || (there >> i & 1) == 0) return refused(first + i);
+    }
+    return {};
+}
+
 // Where the system refuses, the jumps stay, and lead to nobody.
 void Places::disarm(std::span<Place* const> places) noexcept {
     const Registry::Hold hold(Registry::instance());
@@ -248,24 +292,34 @@ void Places::disarm(std::span<Place* const> places) noexcept {
 }
 
 void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
-    constexpr std::size_t at_once = os::Reading::most;
-    std::array<Replacement, at_once> batch;
     GuardedPoke poke(*backend().writing);
-    while (!places.empty()) {
-        const auto now = places.first(std::min(places.size(), at_once));
+    Scratch<Replacement> batch;
+    const auto take_out = [&](std::span<const Replacement> part) {
+        if (part.empty() || !poke.commit(part)) return false;
+        for (const Replacement& each : part) places[each.element]->is_armed = false;
+        return true;
+    };
+    // If one is refused, because somebody else has written there, the others are taken out one by one.
+    const auto take_out_batch = [&] {
+        if (!take_out(batch))
+            for (const Replacement& each : batch) take_out({&each, 1});
+        batch.clear();
+    };
+    for (std::size_t first = 0; first < places.size(); first += os::Reading::most) {
+        const auto now = places.subspan(first, std::min(os::Reading::most, places.size() - first));
         const std::uint64_t there = are_still_there(now);
-        std::size_t count = 0;
         for (std::size_t i = 0; i < now.size(); ++i) {
-            const Place* const place = now[i];
-            if (!place->is_armed || place->is_gone || (there >> i & 1) == 0) continue;
-            batch[count] = place->replacement;
-            std::swap(batch[count].before, batch[count].after);
-            ++count;
+            if (!now[i]->is_armed || now[i]->is_gone || (there >> i & 1) == 0) continue;
+            Replacement back = now[i]->replacement;
+            std::swap(back.before, back.after);
+            back.element = first + i;
+            if (batch.push_back(back)) continue;
+            take_out_batch();
+            if (!batch.push_back(back)) take_out({&back, 1});
         }
-        if (count != 0 && poke.commit(std::span(batch).first(count)))
-            for (Place* place : now) place->is_armed = false;
-        places = places.subspan(now.size());
     }
+    take_out_batch();
+    batch.release();
 }
 
 }  // namespace dynfunc

@@ -53,7 +53,9 @@ struct Place {
     // Whether they are the bytes of the place: `code` is as many as code_size().
     std::size_t code_size() const noexcept { return std::max<std::size_t>(replacement.size, displaced.size()); }
     bool is_code(std::span<const std::byte> code) const noexcept;
-    // The bytes that nobody else may change while it is armed: what it displaces, and what a jump reads as its distance.
+    // It has a jump, or is to have one whenever somebody asks for it.
+    bool is_taken() const noexcept { return is_armed || is_chosen || !consumers.empty(); }
+    // The bytes that nobody else may change while it is taken: what it displaces, and what a jump reads as its distance.
     AddressRange footprint() const noexcept;
 };
 
@@ -78,13 +80,17 @@ public:
                             const detail::WrapEntry* wrap = nullptr);
     // Errors: not_a_function, denied, and those of finding the object.
     Result<void> check_is_called(Address at);
+    // Errors: signal_blocked, where a breakpoint would have to go in, and the options do not force it.
+    Result<void> check_trap(const Place& place, const ProbeOptions& options);
     // The code of new places, for ever.
     Result<void> write(std::span<Place* const> made);
     // A place of which no code was written.
     void forget(Place& place) noexcept;
     void forget_unwritten() noexcept { unwritten_.clear(); }
 
-    // All or none.
+    // Whether their jumps can be put back: Error::element is the first one's where not.
+    Result<void> check_usable(std::span<Place* const> places);
+    // All or none; Error::element is of these places.
     Result<void> arm(std::span<Place* const> places);
     void disarm(std::span<Place* const> places) noexcept;
     void disarm_under_text_lock(std::span<Place* const> places) noexcept;
@@ -139,14 +145,14 @@ private:
     StubFrames frames_;
 };
 
-// Calls visit(place) for those that are armed, or about to be, and have bytes in the range.
+// Calls visit(place) for those that are taken, and have bytes in the range.
 template <class Visit>
 void Places::for_each_claimed(AddressRange range, Visit&& visit) const {
     constexpr std::ptrdiff_t most_footprint = arch::Displaced::most_bytes;
     for (auto next = places_.lower_bound(range.begin - most_footprint); next != places_.end() && next->first < range.end;
          ++next) {
         const Place& place = *next->second;
-        if ((place.is_armed || place.is_chosen) && range.begin < place.footprint().end) visit(place);
+        if (place.is_taken() && range.begin < place.footprint().end) visit(place);
     }
 }
 

@@ -12,8 +12,8 @@ namespace dynfunc {
 
 using detail::Consumer;
 
-void dynfunc_remove_after_hit(void* entry, Registers*) noexcept {
-    Probes::instance().remove(*static_cast<const ConsumerList::Entry*>(entry)->consumer);
+void dynfunc_disable_after_hit(void* entry, Registers*) noexcept {
+    Probes::instance().disable_after_hit(*static_cast<const ConsumerList::Entry*>(entry)->consumer);
 }
 
 Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& options) {
@@ -47,6 +47,18 @@ void detail::detach_with(Probe& probe, Retired& owned) noexcept {
 
 void Probe::detach(std::span<Probe> probes) noexcept {
     if (Probes::instance().detach(probes) && !is_in_section()) synchronize();
+}
+
+Result<void> Probe::enable() { return enable({this, 1}); }
+Result<void> Probe::enable(std::span<Probe> probes) { return Probes::instance().enable(probes); }
+
+void Probe::disable() noexcept { disable({this, 1}); }
+void Probe::disable(std::span<Probe> probes) noexcept {
+    if (Probes::instance().disable(probes) && !is_in_section()) synchronize();
+}
+
+bool Probe::is_enabled() const noexcept {
+    return consumer_ != nullptr && !__atomic_load_n(&consumer_->is_disabled, __ATOMIC_RELAXED);
 }
 
 std::uint64_t Probe::hits() const noexcept {

@@ -17,6 +17,7 @@
 #include "os.hpp"
 #include "reclaim.hpp"
 #include "return_slots.hpp"
+#include "scratch.hpp"
 #include "trap_guard.hpp"
 
 namespace dynfunc {
@@ -25,9 +26,9 @@ using detail::Consumer;
 
 namespace {
 
-bool is_listening(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_removed, __ATOMIC_RELAXED); }
+bool is_enabled(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_disabled, __ATOMIC_RELAXED); }
 // Returns whether it did until now.
-bool stop_listening(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_removed, true, __ATOMIC_RELAXED); }
+bool set_disabled(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_disabled, true, __ATOMIC_RELAXED); }
 
 void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<ConsumerList*>(&item)); }
 
@@ -68,8 +69,7 @@ void Probes::adopt(Copied copied) noexcept {
 // Of every place, in the only thread of a child process.
 void Probes::drop_all() noexcept {
     places_.for_each([this](Place& place) {
-        for (Consumer* consumer : place.consumers) stop_listening(*consumer);
-        publish(place, nullptr);
+        for (Consumer* consumer : place.consumers) set_disabled(*consumer);
         Place* const one = &place;
         if (place.is_armed) places_.disarm_under_text_lock({&one, 1});
     });
@@ -87,12 +87,12 @@ ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
     list->reclaim = &reclaim_list;
     auto* entry = reinterpret_cast<ConsumerList::Entry*>(list + 1);
     for (Consumer* consumer : consumers) {
-        // Also one that asked to be removed meanwhile: it is passed over.
+        // Also one that is disabled: it is passed over.
         new (entry++) ConsumerList::Entry{
             .on_hit = consumer->options.on_hit,
             .data = consumer->options.data,
             .filter = consumer->options.filter,
-            .is_removed = &consumer->is_removed,
+            .is_disabled = &consumer->is_disabled,
             .chunk_at = static_cast<std::uint32_t>(consumer->counter / HitCounts::chunk_size * sizeof(std::uint64_t*)),
             .slot_at = static_cast<std::uint32_t>(consumer->counter % HitCounts::chunk_size * sizeof(std::uint64_t)),
             .consumer = consumer};
@@ -153,6 +153,7 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
     std::vector<Probe> attached;
     attached.reserve(requests.size());
     std::vector<Place*> made, to_arm, touched;
+    std::vector<std::size_t> touched_by, armed_by;  // which request asked for it
     std::vector<std::unique_ptr<Consumer>> consumers;
 
     const Hold hold(*this);
@@ -190,12 +191,13 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         consumer->reclaim = &reclaim_consumer;
         consumer->place = *place;
         consumer->options = requests[i].options;
+        consumer->is_disabled = !requests[i].options.is_enabled;
         consumers.push_back(std::move(consumer));
         if ((*place)->is_chosen) continue;
         touched.push_back(*place);
+        touched_by.push_back(i);
         (*place)->is_chosen = true;
         (*place)->chosen_as = touched.size() - 1;
-        if (!(*place)->is_armed) to_arm.push_back(*place);
     }
     if (auto done = places_.write(made); !done) return std::unexpected(done.error());
     // From here on a place stays, also if its jump is refused: a thread may have run a breakpoint that was taken away again.
@@ -230,7 +232,15 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         if (list == nullptr) return refuse(Errc::out_of_memory, {});
         lists.made.push_back(list);
     }
-    if (auto done = places_.arm(to_arm); !done) return std::unexpected(done.error());
+    for (std::size_t i = 0; i < touched.size(); ++i) {
+        if (touched[i]->is_armed || std::ranges::none_of(next[i], is_enabled)) continue;
+        to_arm.push_back(touched[i]);
+        armed_by.push_back(touched_by[i]);
+    }
+    if (auto done = places_.arm(to_arm); !done) {
+        if (!to_arm.empty()) done.error().element = armed_by[done.error().element];
+        return std::unexpected(done.error());
+    }
 
     undo.done = true;
     for (std::size_t i = 0; i < touched.size(); ++i) {
@@ -241,32 +251,103 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
     return attached;
 }
 
+// Places where nobody listens any more: their jumps are taken out at the end, as many at once as there is memory for.
+class Probes::Idle {
+public:
+    explicit Idle(Probes& probes) noexcept : probes_(probes) {}
+    Idle(const Idle&) = delete;
+    ~Idle() {
+        disarm();
+        found_.release();
+    }
+    void look_at(Place& place) noexcept {
+        if (!place.is_armed || std::ranges::any_of(place.consumers, is_enabled)) return;
+        if (found_.push_back(&place)) return;
+        disarm();
+        Place* const one = &place;
+        if (!found_.push_back(one)) probes_.places_.disarm({&one, 1});
+    }
+
+private:
+    void disarm() noexcept {
+        if (!found_.empty()) probes_.places_.disarm(std::span<Place* const>(found_.begin(), found_.size()));
+        found_.clear();
+    }
+
+    Probes& probes_;
+    Scratch<Place*> found_;
+};
+
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {
     forget_left_hit();
-    constexpr std::size_t at_once = 64;
     const Hold hold(*this);
     if (is_copied_half_way_) {
-        for (Consumer* consumer : consumers) stop_listening(*consumer);
+        for (Consumer* consumer : consumers) set_disabled(*consumer);
         return;
     }
-    std::array<Place*, at_once> empty;
-    std::size_t count = 0;
-    const auto disarm_empty = [&] { places_.disarm(std::span(empty).first(std::exchange(count, 0))); };
+    Idle idle(*this);
     for (Consumer* consumer : consumers) {
         Place& place = *consumer->place;
-        stop_listening(*consumer);
+        set_disabled(*consumer);
         std::erase(place.consumers, consumer);
-        const bool has_more = std::ranges::any_of(place.consumers, is_listening);
-        ConsumerList* const list = has_more ? make_list(place.consumers) : nullptr;
+        ConsumerList* const list = place.consumers.empty() ? nullptr : make_list(place.consumers);
         // Without memory the old list stays, and it reads the consumer.
-        if (has_more && list == nullptr) continue;
+        if (list == nullptr && !place.consumers.empty()) continue;
         publish(place, list);
         retire_own(*consumer);
-        if (has_more || !place.is_armed) continue;
-        empty[count++] = &place;
-        if (count == at_once) disarm_empty();
+        idle.look_at(place);
     }
-    disarm_empty();
+}
+
+Result<void> Probes::enable(std::span<const Probe> probes) {
+    forget_left_hit();
+    std::vector<Place*> to_arm;
+    std::vector<std::size_t> asked_by;  // which probe
+    const auto at_element = [&asked_by](Error error) {
+        if (error.element < asked_by.size()) error.element = asked_by[error.element];
+        return std::unexpected(error);
+    };
+    {
+        const Hold hold(*this);
+        if (is_copied_half_way_) return refuse(Errc::copied_half_way, {});
+        struct Undo {
+            std::vector<Place*>& chosen;
+            ~Undo() {
+                for (Place* place : chosen) place->is_chosen = false;
+            }
+        } const undo{to_arm};
+        places_.begin({});
+        for (std::size_t i = 0; i < probes.size(); ++i) {
+            const Consumer* const consumer = probes[i].consumer_;
+            if (consumer == nullptr || is_enabled(consumer) || consumer->place->is_armed || consumer->place->is_chosen)
+                continue;
+            asked_by.push_back(i);
+            to_arm.push_back(consumer->place);
+            consumer->place->is_chosen = true;
+            if (auto possible = places_.check_trap(*consumer->place, consumer->options); !possible)
+                return at_element(
+                    {.code = possible.error().code, .address = consumer->place->hit.at, .element = to_arm.size() - 1});
+        }
+        if (auto usable = places_.check_usable(to_arm); !usable) return at_element(usable.error());
+        if (auto done = places_.arm(to_arm); !done) return at_element(done.error());
+        for (const Probe& probe : probes)
+            if (probe.consumer_ != nullptr) __atomic_store_n(&probe.consumer_->is_disabled, false, __ATOMIC_RELAXED);
+    }
+    if (places_.may_trap()) start_trap_guard();
+    return {};
+}
+
+bool Probes::disable(std::span<const Probe> probes) noexcept {
+    forget_left_hit();
+    const Hold hold(*this);
+    bool any = false;
+    for (const Probe& probe : probes)
+        if (probe.consumer_ != nullptr) any = set_disabled(*probe.consumer_) || any;
+    if (!any || is_copied_half_way_) return any;
+    Idle idle(*this);
+    for (const Probe& probe : probes)
+        if (probe.consumer_ != nullptr) idle.look_at(*probe.consumer_->place);
+    return any;
 }
 
 bool Probes::detach(std::span<Probe> probes) noexcept {
@@ -294,12 +375,12 @@ void Probes::reclaim_consumer(Retired& item) noexcept {
     delete consumer;
 }
 
-void Probes::remove(Consumer& consumer) noexcept {
-    if (!stop_listening(consumer)) return;
+void Probes::disable_after_hit(Consumer& consumer) noexcept {
+    if (!set_disabled(consumer)) return;
     Place& place = *consumer.place;
     const ConsumerList* const list = __atomic_load_n(&place.hit.consumers, __ATOMIC_ACQUIRE);
     if (list == nullptr ||
-        std::any_of(list->begin(), list->last + 1, [](const auto& entry) { return is_listening(entry.consumer); }))
+        std::any_of(list->begin(), list->last + 1, [](const auto& entry) { return is_enabled(entry.consumer); }))
         return;
     if (place.is_abandoned.exchange(true, std::memory_order_seq_cst)) return;
     place.next_abandoned = abandoned_.load(std::memory_order_relaxed);
@@ -312,15 +393,14 @@ void Probes::remove(Consumer& consumer) noexcept {
     }
 }
 
-// Places all of whose consumers have asked to be removed.
+// Places all of whose consumers have asked to be disabled.
 void Probes::disarm_abandoned() noexcept {
     Place* next = abandoned_.exchange(nullptr, std::memory_order_seq_cst);
     while (next != nullptr && !is_copied_half_way_) {
         Place* place = next;
         next = place->next_abandoned;
         place->is_abandoned.store(false, std::memory_order_seq_cst);
-        if (std::ranges::any_of(place->consumers, is_listening)) continue;
-        publish(*place, nullptr);
+        if (std::ranges::any_of(place->consumers, is_enabled)) continue;
         if (place->is_armed) places_.disarm({&place, 1});
     }
 }
@@ -336,7 +416,7 @@ ProbeInfo Probes::info(const Consumer& consumer) {
                    .before = {replacement.before.begin(), replacement.before.begin() + replacement.size},
                    .is_armed = place.is_armed,
                    .is_gone = place.is_gone || !places_.is_still_there(place),
-                   .consumers = static_cast<std::size_t>(std::ranges::count_if(place.consumers, is_listening))};
+                   .consumers = static_cast<std::size_t>(std::ranges::count_if(place.consumers, is_enabled))};
     return info;
 }
 

@@ -20,7 +20,7 @@ struct detail::Consumer : Retired {
     Place* place = nullptr;
     ProbeOptions options;
     std::uint32_t counter = 0;
-    bool is_removed = false;        // atomic
+    bool is_disabled = false;       // atomic
     std::uint64_t hits_before = 0;  // of the counter, when it was given to this one
     std::uint64_t missed_before = 0;
 };
@@ -44,8 +44,12 @@ public:
     bool detach(std::span<Probe> probes) noexcept;
     // Whether this process can have any.
     static Result<void> are_possible() noexcept;
+    // All or none.
+    Result<void> enable(std::span<const Probe> probes);
+    // Not waiting for anybody. Returns whether one was enabled.
+    bool disable(std::span<const Probe> probes) noexcept;
     // A handler asked for it.
-    void remove(detail::Consumer& consumer) noexcept;
+    void disable_after_hit(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
     void keep_in_children(InChildren what);
 
@@ -55,6 +59,7 @@ public:
 
 private:
     class Hold;
+    class Idle;
 
     Result<std::vector<Probe>> attach_all(std::span<const ProbeRequest> requests, Tolerance* tolerance, Of of);
     Result<void> start() noexcept;
@@ -78,11 +83,11 @@ private:
     std::vector<std::uint32_t> free_counters_;
     std::uint32_t counters_ = 0;
     detail::WrapCore* left_wraps_ = nullptr;  // detached, with calls in flight
-    std::atomic<Place*> abandoned_{nullptr};  // places all of whose consumers asked to be removed
+    std::atomic<Place*> abandoned_{nullptr};  // places all of whose consumers asked to be disabled
 };
 
-// The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be removed while it
-// was held is seen to at its end.
+// The probes lock; a fresh child process is made our own first, if that is where we are. Whoever asked to be disabled while
+// it was held is seen to at its end.
 class Probes::Hold {
 public:
     explicit Hold(Probes& probes) noexcept : probes_(probes) {

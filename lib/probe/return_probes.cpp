@@ -145,6 +145,7 @@ Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, c
                                .data = static_cast<ReturnHandlers*>(core.get()),
                                .needs = plan.on_entry != nullptr ? plan.needs : Needs::registers,
                                .priority = plan.priority,
+                               .is_enabled = plan.is_enabled,
                                .breakpoint = plan.breakpoint};
     for (const ProbeTarget& target : targets) requests.push_back({target, options});
     auto attached = Probes::instance().attach(requests, nullptr, Probes::Of::calls);
@@ -234,6 +235,8 @@ namespace detail {
 Result<ReturnCore*> attach_return(std::span<const ProbeTarget> targets, const ReturnPlan& plan) {
     return ReturnProbes::instance().attach(targets, plan);
 }
+Result<void> enable_return(ReturnCore& core) { return Probe::enable(core.probes); }
+void disable_return(ReturnCore& core) noexcept { Probe::disable(core.probes); }
 void detach_return(ReturnCore& core, bool wait) noexcept { ReturnProbes::detach(core, wait); }
 ReturnCounts return_counts(const ReturnCore& core) noexcept { return ReturnProbes::instance().counts(core); }
 std::size_t returns_in_flight(const ReturnCore& core) noexcept { return ReturnProbes::instance().in_flight(core); }

@@ -177,7 +177,7 @@ private:
         while (!stop_) {
             const std::size_t first = random.below(16), count = 1 + random.below(8);
             const std::span batch(all->data() + first, count);
-            for (Attached& each : batch) each.counter.asks_for_removal = each.probe && random.below(4) == 0;
+            for (Attached& each : batch) each.counter.asks_to_be_disabled = each.probe && random.below(4) == 0;
             compare(batch);
             switch (random.below(3)) {
                 case 0:
@@ -200,12 +200,18 @@ private:
                 attach_batch(batch, random);
             else
                 for (Attached& each : batch) attach_one(each, random);
-            // Handlers that ask to be removed, and are not waited for.
-            for (Attached& each : batch) each.counter.asks_for_removal = random.below(3) == 0;
+            for (Attached& each : batch) {
+                if (random.below(2) == 0) continue;
+                each.probe.disable();
+                if (random.below(4) == 0) continue;
+                if (auto enabled = each.probe.enable(); !enabled) accept(enabled.error());
+            }
+            // Handlers that ask to be disabled, and are not waited for.
+            for (Attached& each : batch) each.counter.asks_to_be_disabled = random.below(3) == 0;
         }
         compare(*all);
         if (fault_ == Fault::forgets_a_probe && seed == 100) {
-            // A handler that asked to be removed already is no reason for other bytes.
+            // A handler that asked to be disabled already is no reason for other bytes.
             forgotten_ = Probe::attach(table[1], forgotten_counter_.options(AllowBreakpoint::if_needed)).value();
         }
         for (Attached& each : *all) each.probe.detach();

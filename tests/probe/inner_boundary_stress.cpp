@@ -31,6 +31,9 @@ using test::VictimKind;
 
 constexpr greg_t trap_flag = 0x100;
 
+// Handlers call the sanitizer, and handlers of steps do so between any two of its instructions: it cannot be entered again.
+constexpr bool may_step_through_hits = !test::thread_sanitizer;
+
 enum class Stage : int { running, parked, released };
 
 using TrapHandler = void (*)(int, siginfo_t*, void*);
@@ -52,10 +55,6 @@ void park() {
     parking.stage = Stage::parked;
     while (parking.stage != Stage::released) sched_yield();
     parking.stage = Stage::running;
-}
-
-void wait_until_parked() {
-    while (parking.stage != Stage::parked) sched_yield();
 }
 
 void let_go() {
@@ -117,6 +116,15 @@ public:
         a_ = a, b_ = b;
         function_ = function;
     }
+    // False: it came back without. (Virtual machines may lose the trap of a step: nothing promises it at every instruction.)
+    bool parks() {
+        while (parking.stage != Stage::parked) {
+            // Its last stop is noted before its end.
+            if (function_ == nullptr && parking.stage != Stage::parked) return false;
+            sched_yield();
+        }
+        return true;
+    }
     unsigned long result() {
         while (function_ != nullptr) sched_yield();
         return result_;
@@ -141,7 +149,7 @@ private:
 };
 
 struct Outcome {
-    long resumed = 0, wrong = 0, refused = 0, miscounted = 0, not_restored = 0;
+    long resumed = 0, passed_by = 0, wrong = 0, refused = 0, miscounted = 0, not_restored = 0;
 };
 
 class InnerBoundaryStress : public testing::TestWithParam<std::size_t> {
@@ -164,7 +172,7 @@ protected:
         parking.keeps_stepping = keeps_stepping;
         parking.step_to = (Address::of(function) + boundary).value;
         thread_.begin(function, a, b);
-        wait_until_parked();
+        if (!thread_.parks()) return pass_by(a, b);
         Probe probe;
         for (int i = 0; i < toggles; ++i) probe = i % 2 == 0 ? attach(function, kind) : Probe();
         let_go();
@@ -180,16 +188,23 @@ protected:
         parking.keeps_stepping = false;
         parking.step_to = (Address::of(function) + boundary).value;
         thread_.begin(function, a, b);
-        wait_until_parked();
+        if (!thread_.parks()) return pass_by(a, b);
         Probe probe = attach(function, kind);
         parking.library = exchange_handler(&before_library);
         parking.trap_at = (Address::of(function) + boundary).value;
         let_go();
-        wait_until_parked();
+        const bool has_trapped = thread_.parks();
+        EXPECT_TRUE(has_trapped);
         probe.detach();
-        let_go();
+        if (has_trapped) let_go();
         check(a, b);
         exchange_handler(parking.library);
+    }
+
+    void pass_by(unsigned long a, unsigned long b) {
+        parking.step_to = 0;
+        ++outcome_.passed_by;
+        check(a, b);
     }
 
     void check(unsigned long a, unsigned long b) {
@@ -214,19 +229,21 @@ TEST_P(InnerBoundaryStress, WhoStandsThereGoesOnRight) {
                 const std::uint8_t boundary = i == 0 ? std::uint8_t{0} : kind.boundaries[i - 1];
                 for (int toggles = 1; toggles <= 3; ++toggles)
                     for (const bool keeps_stepping : {false, true})
-                        stand_and_toggle(function, kind, boundary, toggles, keeps_stepping);
+                        if (!keeps_stepping || may_step_through_hits)
+                            stand_and_toggle(function, kind, boundary, toggles, keeps_stepping);
                 if (boundary != 0) trap_and_detach(function, kind, boundary);
             }
         }
         if (HasFailure() || outcome_.wrong != 0) break;
     } while (std::chrono::steady_clock::now() < end);
-    std::printf("%s: %ld times gone on at a boundary, %ld single steps, %ld traps that the jump left behind\n", kind.name,
-                outcome_.resumed, parking.steps.load(), parking.traps.load());
+    std::printf(
+        "%s: %ld times gone on at a boundary (%ld times passed by it), %ld single steps, %ld traps that the jump left behind\n",
+        kind.name, outcome_.resumed - outcome_.passed_by, outcome_.passed_by, parking.steps.load(), parking.traps.load());
     EXPECT_EQ(outcome_.wrong, 0);
     EXPECT_EQ(outcome_.refused, 0);
     EXPECT_EQ(outcome_.miscounted, 0);
     EXPECT_EQ(outcome_.not_restored, 0);
-    EXPECT_GT(outcome_.resumed, 0);
+    EXPECT_GT(outcome_.resumed, 2 * outcome_.passed_by);
     EXPECT_GT(parking.traps, 0);
 }
 

@@ -118,7 +118,7 @@ private:
     // The last consumer asks to be removed: the bytes are restored by whoever is there.
     void remove_and_detach(std::size_t place) {
         Probe probe = attach(place, counters_[0]);
-        counters_[0].asks_for_removal = true;
+        counters_[0].asks_to_be_disabled = true;
         callers_.wait_for_more(place);
         synchronize();
         compare(probe, counters_[0]);

@@ -303,7 +303,7 @@ TEST_F(ProbeTest, AFilterDecidesWhoIsServed) {
 TEST_F(ProbeTest, RemoveMe) {
     Count count;
     const auto remove = [](ProbeHit& hit) {
-        return ++static_cast<Count*>(hit.data)->hits == 3 ? AfterHit::remove : AfterHit::keep;
+        return ++static_cast<Count*>(hit.data)->hits == 3 ? AfterHit::disable : AfterHit::keep;
     };
     const auto before = bytes_at(Address::of(&walk_add), 16);
     auto probe = Probe::attach(&walk_add, {.on_hit = remove, .data = &count});

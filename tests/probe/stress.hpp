@@ -49,20 +49,20 @@ private:
 struct Counter {
     std::atomic<std::uint64_t> calls{0}, late{0};
     std::atomic<bool> is_open{true};  // the filter lets hits through
-    std::atomic<bool> asks_for_removal{false};
+    std::atomic<bool> asks_to_be_disabled{false};
     std::atomic<bool> is_gone{false};  // detach() has returned
     std::uint64_t forgets_every = 0;   // control: a hit that is not counted
 
     void reset() {
         calls = late = 0;
         is_open = true;
-        asks_for_removal = is_gone = false;
+        asks_to_be_disabled = is_gone = false;
     }
     AfterHit count() {
         const std::uint64_t before = calls.fetch_add(1, std::memory_order_relaxed);
         if (forgets_every != 0 && before == forgets_every) calls.fetch_sub(1, std::memory_order_relaxed);
         if (is_gone.load(std::memory_order_relaxed)) late.fetch_add(1, std::memory_order_relaxed);
-        return asks_for_removal.load(std::memory_order_relaxed) ? AfterHit::remove : AfterHit::keep;
+        return asks_to_be_disabled.load(std::memory_order_relaxed) ? AfterHit::disable : AfterHit::keep;
     }
     ProbeOptions options(AllowBreakpoint breakpoint, int priority = 0) {
         return {.on_hit = [](ProbeHit& hit) { return static_cast<Counter*>(hit.data)->count(); },

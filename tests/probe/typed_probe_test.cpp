@@ -151,7 +151,7 @@ TEST_F(TypedProbeTest, WithoutVectorRegisters) {
 TEST_F(TypedProbeTest, RemovesItselfAndIsDestroyedOnce) {
     const auto alive = std::make_shared<int>(0);
     {
-        auto probe = probe_typed(&add, [alive](int&, int&) { return ++*alive == 2 ? AfterHit::remove : AfterHit::keep; });
+        auto probe = probe_typed(&add, [alive](int&, int&) { return ++*alive == 2 ? AfterHit::disable : AfterHit::keep; });
         ASSERT_TRUE(probe) << probe.error().message();
         for (int i = 0; i < 5; ++i) call_add(1, 2);
         EXPECT_EQ(*alive, 2);

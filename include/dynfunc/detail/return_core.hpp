@@ -32,11 +32,14 @@ struct ReturnPlan {
     void (*destroy)(void* data) noexcept;  // null: nothing is to be done
     Needs needs;
     int priority;
+    bool is_enabled;
     AllowBreakpoint breakpoint;
 };
 
 // Throws: what `construct` throws, std::bad_alloc; then nothing is left behind.
 DYNFUNC_EXPORT Result<ReturnCore*> attach_return(std::span<const ProbeTarget> targets, const ReturnPlan& plan);
+DYNFUNC_EXPORT Result<void> enable_return(ReturnCore&);
+DYNFUNC_EXPORT void disable_return(ReturnCore&) noexcept;
 DYNFUNC_EXPORT void detach_return(ReturnCore&, bool wait) noexcept;
 DYNFUNC_EXPORT ReturnCounts return_counts(const ReturnCore&) noexcept;
 DYNFUNC_EXPORT std::size_t returns_in_flight(const ReturnCore&) noexcept;
