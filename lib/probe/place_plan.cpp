@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a new place is going to be: the best form that fits, and its stub.
 #include <algorithm>
+#include <memory>
+#include <tuple>
 #include <utility>
 
 #include "denied.hpp"
@@ -36,8 +38,8 @@ Result<void> Places::check_is_called(Address at) {
     return refuse(code.function_around(at).size() == 0 ? Errc::no_unwind_table : Errc::not_a_function, at);
 }
 
-Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, const ProbeOptions& options,
-                                            const detail::WrapEntry* wrap) {
+Result<Places::Table::node_type> Places::plan(const Module& module, Address at, const ProbeOptions& options,
+                                              const detail::WrapEntry* wrap) {
     const ModuleCode& code = module.code;
     if (!code.is_text(at)) return refuse(Errc::not_executable, at);
     if (is_of_the_library(at)) return refuse(Errc::inside_library, at);
@@ -67,22 +69,24 @@ Result<std::unique_ptr<Place>> Places::plan(const Module& module, Address at, co
     for_each_claimed({at + 1, at + bits}, [&](const Place& place) {
         if (place.hit.at > at) site.branches_to |= std::uint32_t{1} << (place.hit.at - at);
     });
-    auto place = std::make_unique<Place>();
-    place->hit.at = at;
-    place->is_function_begin = at == function.begin;
-    place->is_forced = options.breakpoint == AllowBreakpoint::always;
-    place->is_loading = module.was_loading;
-    if (wrap != nullptr) place->wrap = *wrap;
+    Table made;
+    Place& place = made.emplace(std::piecewise_construct, std::forward_as_tuple(at), std::forward_as_tuple())->second;
+    place.hit.at = at;
+    place.is_function_begin = at == function.begin;
+    place.is_forced = options.breakpoint == AllowBreakpoint::always;
+    place.is_loading = module.was_loading;
+    if (wrap != nullptr) place.wrapped = std::make_unique<Place::Wrapped>(*wrap);
     Result<void> done = refuse(Errc::too_short, at);
     for (const SiteForm& form : site_forms) {
-        if (place->is_forced) break;
-        done = try_form(*place, form, site);
-        if (done) return place;
-        place->why = done.error();
+        if (place.is_forced) break;
+        done = try_form(place, form, site);
+        if (done) return made.extract(made.begin());
+        place.why = done.error().code;
+        place.why_at = done.error().address;
     }
     if (options.breakpoint == AllowBreakpoint::never) return std::unexpected(done.error());
-    if (auto trapped = try_breakpoint(*place, site); !trapped) return std::unexpected(trapped.error());
-    return place;
+    if (auto trapped = try_breakpoint(place, site); !trapped) return std::unexpected(trapped.error());
+    return made.extract(made.begin());
 }
 
 // By the library itself, for its functions, keys and tracepoints.
@@ -110,13 +114,14 @@ Result<void> Places::make_stub(Place& place) {
     std::array<std::byte, arch::most_stub_bytes> bytes;
     const arch::StubRequest request{
         .displaced = &place.displaced, .is_function_begin = place.is_function_begin, .site = Address::of(&place.hit)};
-    const auto code = place.wrap ? arch::encode_wrap_thunk({.displaced = &place.displaced,
-                                                            .context = Address::of(&place.context),
-                                                            .entry = place.wrap->entry,
-                                                            .in_vector_register = place.wrap->in_vector_register,
-                                                            .number = place.wrap->number},
-                                                           *stub, bytes)
-                                 : arch::encode_stub(request, *stub, bytes);
+    const Place::Wrapped* const wrapped = place.wrapped.get();
+    const auto code = wrapped != nullptr ? arch::encode_wrap_thunk({.displaced = &place.displaced,
+                                                                    .context = Address::of(&wrapped->context),
+                                                                    .entry = wrapped->entry.entry,
+                                                                    .in_vector_register = wrapped->entry.in_vector_register,
+                                                                    .number = wrapped->entry.number},
+                                                                   *stub, bytes)
+                                         : arch::encode_stub(request, *stub, bytes);
     if (!code) {
         memory_.release(*stub, arch::most_stub_bytes);
         return std::unexpected(code.error());

@@ -145,20 +145,21 @@ bool Places::is_claimed(const Place& place) const noexcept {
 // The one that is taken; otherwise one that was, and whose stub serves again.
 Place* Places::find_usable(Address at, AllowBreakpoint breakpoint, const detail::WrapEntry* wrap) {
     auto [begin, end] = places_.equal_range(at);
-    if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(*place.second); })) {
+    if (std::any_of(begin, end, [this](const auto& place) { return !is_still_there(place.second); })) {
         // Loaded again, perhaps.
         const Module* const module = known_module(at);
         forget_unloaded(module != nullptr ? module->range : AddressRange{at, at + 1});
         std::tie(begin, end) = places_.equal_range(at);
     }
     for (auto next = begin; next != end; ++next)
-        if (next->second->is_taken()) return next->second.get();
+        if (next->second.is_taken()) return &next->second;
     for (auto next = begin; next != end; ++next) {
-        Place& place = *next->second;
+        Place& place = next->second;
         const bool is_breakpoint = place.site_class == SiteClass::breakpoint;
         const bool fits = breakpoint == AllowBreakpoint::always ? is_breakpoint : !place.is_forced;
         // A thread may stand in a thunk: where that leads to stays what it is.
-        const bool is_same = wrap == nullptr ? !place.wrap : place.wrap == *wrap;
+        const bool is_same =
+            wrap == nullptr ? place.wrapped == nullptr : place.wrapped != nullptr && place.wrapped->entry == *wrap;
         if (fits && is_same && !is_claimed(place)) return &place;
     }
     return nullptr;
@@ -171,17 +172,19 @@ Result<Place*> Places::place_at(Address at, const ProbeOptions& options, std::ve
     Place* place = find_usable(at, options.breakpoint, wrap);
     if (place != nullptr && place->is_taken()) {
         // A jump that the system refused to take out again leads to the original until it is wanted.
-        const bool is_free = wrap != nullptr && place->wrap == *wrap && place->context.active.load() == nullptr;
-        if ((wrap != nullptr || place->wrap) && !is_free) return refuse(Errc::patched_place, at);
+        const Place::Wrapped* const wrapped = place->wrapped.get();
+        const bool is_free =
+            wrap != nullptr && wrapped != nullptr && wrapped->entry == *wrap && wrapped->context.active.load() == nullptr;
+        if ((wrap != nullptr || wrapped != nullptr) && !is_free) return refuse(Errc::patched_place, at);
     }
     if (place == nullptr) {
         auto planned = plan(**module, at, options, wrap);
         if (!planned) return std::unexpected(planned.error());
-        place = places_.emplace(at, std::move(*planned))->second.get();
+        place = &places_.insert(std::move(*planned))->second;
         made.push_back(place);
     }
     if (options.breakpoint == AllowBreakpoint::never && place->site_class == SiteClass::breakpoint)
-        return std::unexpected(place->why);
+        return std::unexpected(place->why_no_better());
     if (auto possible = check_trap(*place, options); !possible) return std::unexpected(possible.error());
     return place;
 }
@@ -198,7 +201,7 @@ void Places::forget(Place& place) noexcept {
     if (place.entry && place.entry != place.stub) memory_.release(place.entry, arch::jump_anywhere_bytes);
     const auto [begin, end] = places_.equal_range(place.hit.at);
     for (auto next = begin; next != end; ++next) {
-        if (next->second.get() != &place) continue;
+        if (&next->second != &place) continue;
         places_.erase(next);
         return;
     }
@@ -208,13 +211,10 @@ void Places::forget(Place& place) noexcept {
 void Places::forget_unloaded(AddressRange module) {
     seen_ = nullptr;
     for (auto next = places_.lower_bound(module.begin); next != places_.end() && next->first < module.end;) {
-        if (is_still_there(*next->second)) {
-            ++next;
-            continue;
-        }
-        next->second->is_gone = true;
-        gone_.push_back(std::move(next->second));  // threads may be in its stub
-        next = places_.erase(next);
+        const auto now = next++;
+        if (is_still_there(now->second)) continue;
+        now->second.is_gone = true;
+        gone_.push_back(places_.extract(now));  // threads may be in its stub
     }
 }
 

@@ -33,7 +33,8 @@ struct Place {
     SiteClass site_class{};
     arch::Displaced displaced;
     Replacement replacement;
-    Error why{};          // why no better class, if there is one
+    Errc why{};  // why no better class, if there is one, and where
+    Address why_at;
     Address stub, entry;  // where the jump leads: the stub, or a jump to it
     arch::Stub code;
     bool is_function_begin = false;
@@ -42,19 +43,28 @@ struct Place {
     bool is_gone = false;             // its object is not loaded any more
     mutable bool is_loading = false;  // the dynamic linker's index does not have its object yet
     bool is_chosen = false;           // by the attach that goes on
-    std::size_t chosen_as = 0;
+    std::uint32_t chosen_as = 0;
     std::atomic<bool> is_abandoned{false};  // in the list of those
     Place* next_abandoned = nullptr;
-    std::vector<detail::Consumer*> consumers;  // by priority, ties by age
     // Of a place that is wrapped, and not probed: what its thunk leads to, and hands over.
-    std::optional<detail::WrapEntry> wrap;
-    detail::WrapContext context;
+    struct Wrapped {
+        detail::WrapEntry entry;
+        detail::WrapContext context;
+    };
+    std::unique_ptr<Wrapped> wrapped;
+
+    // By priority, ties by age; also those that are disabled.  Threads: the probes lock is held.
+    std::span<const ConsumerList::Entry> consumers() const noexcept {
+        return hit.consumers == nullptr ? std::span<const ConsumerList::Entry>()
+                                        : std::span(hit.consumers->begin(), hit.consumers->last + 1);
+    }
+    Error why_no_better() const noexcept { return {.code = why, .address = why_at}; }
 
     // Whether they are the bytes of the place: `code` is as many as code_size().
     std::size_t code_size() const noexcept { return std::max<std::size_t>(replacement.size, displaced.size()); }
     bool is_code(std::span<const std::byte> code) const noexcept;
     // It has a jump, or is to have one whenever somebody asks for it.
-    bool is_taken() const noexcept { return is_armed || is_chosen || !consumers.empty(); }
+    bool is_taken() const noexcept { return is_armed || is_chosen || hit.consumers != nullptr; }
     // The bytes that nobody else may change while it is taken: what it displaces, and what a jump reads as its distance.
     AddressRange footprint() const noexcept;
 };
@@ -98,12 +108,13 @@ public:
     bool is_still_there(const Place& place) const noexcept;
     template <class Visit>
     void for_each(Visit&& visit) {
-        for (const auto& [at, place] : places_) visit(*place);
+        for (auto& [at, place] : places_) visit(place);
     }
     // Whether threads may have to trap at some place, ever.  Threads: any.
     bool may_trap() const noexcept { return may_trap_.load(std::memory_order_relaxed); }
 
 private:
+    using Table = std::multimap<Address, Place>;  // of each address one that is taken at most
     struct Module {
         using Identity = std::array<std::byte, 256>;  // the begin of its table of functions
 
@@ -124,8 +135,7 @@ private:
     bool is_patched(AddressRange range) const noexcept;
     bool is_trap_blocked();
     void forget_unloaded(AddressRange module);
-    Result<std::unique_ptr<Place>> plan(const Module& module, Address at, const ProbeOptions& options,
-                                        const detail::WrapEntry* wrap);
+    Result<Table::node_type> plan(const Module& module, Address at, const ProbeOptions& options, const detail::WrapEntry* wrap);
     Result<void> try_form(Place& place, const SiteForm& form, const arch::JumpSite& site);
     Result<void> try_breakpoint(Place& place, const arch::JumpSite& site);
     Result<void> make_stub(Place& place);
@@ -137,9 +147,9 @@ private:
     std::optional<bool> trap_blocked_;  // what was found in this attach
     std::atomic<bool> may_trap_{false};
     std::vector<Module> modules_;
-    const Module* seen_ = nullptr;                           // to be loaded, since the lock was taken
-    std::multimap<Address, std::unique_ptr<Place>> places_;  // of each address one that is armed at most
-    std::vector<std::unique_ptr<Place>> gone_;
+    const Module* seen_ = nullptr;  // to be loaded, since the lock was taken
+    Table places_;
+    std::vector<Table::node_type> gone_;
     NearMemory memory_;
     NewCode unwritten_;
     StubFrames frames_;
@@ -151,7 +161,7 @@ void Places::for_each_claimed(AddressRange range, Visit&& visit) const {
     constexpr std::ptrdiff_t most_footprint = arch::Displaced::most_bytes;
     for (auto next = places_.lower_bound(range.begin - most_footprint); next != places_.end() && next->first < range.end;
          ++next) {
-        const Place& place = *next->second;
+        const Place& place = next->second;
         if (place.is_taken() && range.begin < place.footprint().end) visit(place);
     }
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <new>
+#include <ranges>
 
 #include "backend.hpp"
 #include "breakpoints.hpp"
@@ -27,6 +28,9 @@ using detail::Consumer;
 namespace {
 
 bool is_enabled(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_disabled, __ATOMIC_RELAXED); }
+bool has_enabled(const Place& place) noexcept {
+    return std::ranges::any_of(place.consumers(), is_enabled, &ConsumerList::Entry::consumer);
+}
 // Returns whether it did until now.
 bool set_disabled(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_disabled, true, __ATOMIC_RELAXED); }
 
@@ -69,7 +73,7 @@ void Probes::adopt(Copied copied) noexcept {
 // Of every place, in the only thread of a child process.
 void Probes::drop_all() noexcept {
     places_.for_each([this](Place& place) {
-        for (Consumer* consumer : place.consumers) set_disabled(*consumer);
+        for (const auto& entry : place.consumers()) set_disabled(*entry.consumer);
         Place* const one = &place;
         if (place.is_armed) places_.disarm_under_text_lock({&one, 1});
     });
@@ -80,8 +84,10 @@ void Probes::keep_in_children(InChildren what) {
     in_children_ = what;
 }
 
-ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
-    void* const memory = ::operator new(sizeof(ConsumerList) + consumers.size() * sizeof(ConsumerList::Entry), std::nothrow);
+template <class Consumers>
+ConsumerList* Probes::make_list(Consumers&& consumers) noexcept {
+    const auto count = static_cast<std::size_t>(std::ranges::distance(consumers));
+    void* const memory = ::operator new(sizeof(ConsumerList) + count * sizeof(ConsumerList::Entry), std::nothrow);
     if (memory == nullptr) return nullptr;
     auto* const list = new (memory) ConsumerList;
     list->reclaim = &reclaim_list;
@@ -108,6 +114,16 @@ ConsumerList* Probes::make_list(std::span<Consumer* const> consumers) noexcept {
 void Probes::publish(Place& place, ConsumerList* list) noexcept {
     ConsumerList* const old = __atomic_exchange_n(&place.hit.consumers, list, __ATOMIC_ACQ_REL);
     if (old != nullptr) retire_own(*old);
+}
+
+// False: without memory the old list stays, and it reads who was detached.
+bool Probes::publish_without_detached(Place& place) noexcept {
+    auto left = place.consumers() | std::views::transform(&ConsumerList::Entry::consumer) |
+                std::views::filter([](const Consumer* consumer) { return !consumer->is_detached; });
+    ConsumerList* const list = left.empty() ? nullptr : make_list(left);
+    if (list == nullptr && !left.empty()) return false;
+    publish(place, list);
+    return true;
 }
 
 Result<std::uint32_t> Probes::take_counter() {
@@ -197,7 +213,7 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         touched.push_back(*place);
         touched_by.push_back(i);
         (*place)->is_chosen = true;
-        (*place)->chosen_as = touched.size() - 1;
+        (*place)->chosen_as = static_cast<std::uint32_t>(touched.size() - 1);
     }
     if (auto done = places_.write(made); !done) return std::unexpected(done.error());
     // From here on a place stays, also if its jump is refused: a thread may have run a breakpoint that was taken away again.
@@ -220,7 +236,9 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         consumer->missed_before = __atomic_load_n(&consumer->place->hit.missed, __ATOMIC_RELAXED);
     }
     std::vector<std::vector<Consumer*>> next(touched.size());
-    for (std::size_t i = 0; i < touched.size(); ++i) next[i] = touched[i]->consumers;
+    for (std::size_t i = 0; i < touched.size(); ++i)
+        for (const auto& entry : touched[i]->consumers())
+            if (!entry.consumer->is_detached) next[i].push_back(entry.consumer);
     for (auto& consumer : consumers) {
         auto& of_place = next[consumer->place->chosen_as];
         const auto behind = std::ranges::upper_bound(of_place, consumer->options.priority, std::greater{},
@@ -244,7 +262,6 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
 
     undo.done = true;
     for (std::size_t i = 0; i < touched.size(); ++i) {
-        touched[i]->consumers = std::move(next[i]);
         publish(*touched[i], std::exchange(lists.made[i], nullptr));
     }
     for (auto& consumer : consumers) attached.push_back(Probe(consumer.release()));
@@ -261,7 +278,7 @@ public:
         found_.release();
     }
     void look_at(Place& place) noexcept {
-        if (!place.is_armed || std::ranges::any_of(place.consumers, is_enabled)) return;
+        if (!place.is_armed || has_enabled(place)) return;
         if (found_.push_back(&place)) return;
         disarm();
         Place* const one = &place;
@@ -289,13 +306,9 @@ void Probes::detach(std::span<Consumer* const> consumers) noexcept {
     for (Consumer* consumer : consumers) {
         Place& place = *consumer->place;
         set_disabled(*consumer);
-        std::erase(place.consumers, consumer);
-        ConsumerList* const list = place.consumers.empty() ? nullptr : make_list(place.consumers);
-        // Without memory the old list stays, and it reads the consumer.
-        if (list == nullptr && !place.consumers.empty()) continue;
-        publish(place, list);
-        retire_own(*consumer);
+        consumer->is_detached = true;
         idle.look_at(place);
+        if (publish_without_detached(place)) retire_own(*consumer);
     }
 }
 
@@ -400,7 +413,7 @@ void Probes::disarm_abandoned() noexcept {
         Place* place = next;
         next = place->next_abandoned;
         place->is_abandoned.store(false, std::memory_order_seq_cst);
-        if (std::ranges::any_of(place->consumers, is_enabled)) continue;
+        if (has_enabled(*place)) continue;
         if (place->is_armed) places_.disarm({&place, 1});
     }
 }
@@ -411,12 +424,13 @@ ProbeInfo Probes::info(const Consumer& consumer) {
     const Replacement& replacement = place.replacement;
     ProbeInfo info{.at = place.hit.at,
                    .site_class = place.site_class,
-                   .reason = place.site_class == SiteClass::whole ? "" : place.why.message(),
+                   .reason = place.site_class == SiteClass::whole ? "" : place.why_no_better().message(),
                    .stub = place.stub,
                    .before = {replacement.before.begin(), replacement.before.begin() + replacement.size},
                    .is_armed = place.is_armed,
                    .is_gone = place.is_gone || !places_.is_still_there(place),
-                   .consumers = static_cast<std::size_t>(std::ranges::count_if(place.consumers, is_enabled))};
+                   .consumers = static_cast<std::size_t>(
+                       std::ranges::count_if(place.consumers(), is_enabled, &ConsumerList::Entry::consumer))};
     return info;
 }
 

@@ -20,6 +20,7 @@ struct detail::Consumer : Retired {
     Place* place = nullptr;
     ProbeOptions options;
     std::uint32_t counter = 0;
+    bool is_detached = false;
     bool is_disabled = false;       // atomic
     std::uint64_t hits_before = 0;  // of the counter, when it was given to this one
     std::uint64_t missed_before = 0;
@@ -69,7 +70,9 @@ private:
     void see_to_left_wraps() noexcept;
     static void publish(Place& place, ConsumerList* list) noexcept;
     void disarm_abandoned() noexcept;
-    static ConsumerList* make_list(std::span<detail::Consumer* const> consumers) noexcept;
+    template <class Consumers>
+    static ConsumerList* make_list(Consumers&& consumers) noexcept;
+    static bool publish_without_detached(Place& place) noexcept;
     static void adopt(Copied copied) noexcept;
     void drop_all() noexcept;
     static void reclaim_consumer(Retired& item) noexcept;

@@ -167,14 +167,14 @@ void tell_debugger(std::byte* image, const Layout& layout) noexcept {
 // back when the new one is there. It is not freed: an unwinder reads what it found without a lock.
 void StubFrames::tell_unwinder_of(std::uint64_t page, std::span<const StubFrame> stubs) {
     Section& section = sections_[page];
-    const std::size_t room = section.size + (stubs.size() + 1) * most_entry_bytes + end_bytes;
-    auto* const bytes = sections_of_all_times_.emplace_back(std::make_unique<std::byte[]>(room)).get();
+    const auto room = std::make_unique_for_overwrite<std::byte[]>((stubs.size() + 1) * most_entry_bytes);
     std::size_t size = section.size;
-    if (size != 0)
-        std::memcpy(bytes, section.bytes, size);
-    else
-        size = arch::encode_frames_begin({bytes, room});
-    for (const StubFrame& stub : stubs) size += stub.encode(size, {bytes + size, most_entry_bytes});
+    if (size == 0) size = arch::encode_frames_begin({room.get(), most_entry_bytes});
+    const std::size_t begin = section.size;
+    for (const StubFrame& stub : stubs) size += stub.encode(size, {room.get() + (size - begin), most_entry_bytes});
+    auto* const bytes = sections_of_all_times_.emplace_back(std::make_unique<std::byte[]>(size + end_bytes)).get();
+    if (begin != 0) std::memcpy(bytes, section.bytes, begin);
+    std::memcpy(bytes + begin, room.get(), size - begin);
     tell_unwinder(bytes, size, section.size);
     if (section.bytes != nullptr && __unw_add_dynamic_fde == nullptr) __deregister_frame(section.bytes);
     section = {bytes, size};

@@ -73,7 +73,7 @@ Result<void> Probes::wrap_one(Address at, const WrapEntry& entry, AllowBreakpoin
     if (auto called = places_.check_is_called(at); !called) return called;
     const auto place = places_.place_at(at, {.breakpoint = breakpoint}, made, &entry);
     if (!place) return std::unexpected(place.error());
-    detail::WrapContext& context = (*place)->context;
+    detail::WrapContext& context = (*place)->wrapped->context;
     const auto original = reinterpret_cast<void (*)()>((*place)->hit.copy.value);
     context.original.store(original, std::memory_order_relaxed);
     context.begin.store(&begin_wrapped_call, std::memory_order_release);
@@ -107,7 +107,7 @@ void Probes::unwrap(WrapCore& core) noexcept {
         const Hold hold(*this);
         // In a child process that dropped what its parent had, the place may have been wrapped again.
         WrapCore* active = &core;
-        if (core.place->context.active.compare_exchange_strong(active, nullptr, std::memory_order_acq_rel) &&
+        if (core.place->wrapped->context.active.compare_exchange_strong(active, nullptr, std::memory_order_acq_rel) &&
             core.place->is_armed && !is_copied_half_way_)
             places_.disarm({&core.place, 1});
     }
