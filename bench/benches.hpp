@@ -14,6 +14,7 @@ void bench_static_keys(Run&);
 void bench_hackbench(Run&);
 void bench_pool(Run&);
 void bench_probes(Run&);
+void bench_many_probes(Run&);
 void bench_readers(Run&);
 void bench_return_probes(Run&);
 
@@ -37,6 +38,7 @@ inline constexpr Bench all_benches[] = {
      &bench_pool},
     {"probes", "what a hit of a probe costs: none, int3, the kernel's uprobe, hit by 1 to 64 threads; attaching 50",
      &bench_probes},
+    {"many_probes", "40,000 probes: registering, enabling and disabling them, and a hit of one of them", &bench_many_probes},
     {"return_probes",
      "what seeing a function return costs: ours, the kernel's uretprobe, a hijacked return address with three pools; 1 to 64 "
      "threads, calls inside calls, exceptions, processes at work",

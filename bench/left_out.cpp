@@ -17,6 +17,11 @@ void bench_probes(Run& run) {
         .leave_out("unprobed", {}, "the functions to be probed are x86-64 code");
 }
 
+void bench_many_probes(Run& run) {
+    Group(run, {.bench = "many_probes", .title = "many probes", .baseline = ""})
+        .leave_out("register-40000", {}, "the functions to be probed are x86-64 code");
+}
+
 void bench_return_probes(Run& run) {
     Group(run, {.bench = "return_probes", .title = "return probes", .baseline = ""})
         .leave_out("unprobed", {}, "the functions to be probed are x86-64 code");
