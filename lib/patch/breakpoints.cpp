@@ -29,6 +29,8 @@ struct Place {
     std::atomic<std::uint64_t> resume;
 };
 
+constinit std::uint64_t changed = 0;  // under the text lock
+
 struct Table {
     std::size_t size, used;  // a power of two
     Place* places() noexcept { return reinterpret_cast<Place*>(this + 1); }
@@ -43,8 +45,10 @@ struct Table {
         }
     }
     void put(Place& place, std::uintptr_t at, std::uint64_t resume) noexcept {
+        const bool is_known = place.at.load(std::memory_order_relaxed) == at;
+        if (is_known && place.resume.load(std::memory_order_relaxed) != resume) ++changed;
         place.resume.store(resume, std::memory_order_release);
-        if (place.at.load(std::memory_order_relaxed) == at) return;
+        if (is_known) return;
         place.at.store(at, std::memory_order_release);
         ++used;
     }
@@ -152,6 +156,8 @@ Result<void> put(Address at, std::uint64_t resume) noexcept {
 }  // namespace
 
 Result<void> Breakpoints::enter(Address at, Address resume) noexcept { return put(at, resume.value); }
+
+std::uint64_t Breakpoints::changes() noexcept { return changed; }
 
 Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
     std::uint64_t word = is_code;

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace dynfunc {
 
@@ -26,6 +27,9 @@ public:
     // Threads, errors: as above.
     using SiteCode = std::array<std::byte, 7>;
     static Result<void> enter(Address at, const SiteCode& instead) noexcept;
+    // How often a place that was known has been given another address: while that stays the same, what was entered is as it
+    // was. Threads: the text lock is held.
+    static std::uint64_t changes() noexcept;
     // What was entered so; false: nothing.
     static bool find(Address at, SiteCode& instead) noexcept;
     // For a thread that ran a breakpoint: false: it is none of ours.  Threads: signal handlers; takes no lock.

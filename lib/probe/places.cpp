@@ -252,12 +252,15 @@ Result<void> Places::arm(std::span<Place* const> places) {
         if (auto handled = Breakpoints::handle(); !handled) return handled;
         may_trap_.store(true, std::memory_order_relaxed);
     }
-    for (const Place* place : places) {
+    for (Place* place : places) {
+        if (place->entered_as_of == Breakpoints::changes()) continue;
+        place->entered_as_of = Place::not_entered;
         if (auto done = Breakpoints::enter(place->hit.at, place->stub); !done) return done;
         for (std::size_t i = 1; i < place->displaced.count; ++i) {
             const Address copy = place->stub + place->code.copy + place->code.relocated.begins[i];
             if (auto done = Breakpoints::enter(place->hit.at + place->displaced.begins[i], copy); !done) return done;
         }
+        place->entered_as_of = Breakpoints::changes();
     }
     if (auto done = GuardedPoke(*backend().writing).commit(batch); !done) return done;
     for (Place* place : places) place->is_armed = true;

@@ -37,6 +37,8 @@ struct Place {
     Address why_at;
     Address stub, entry;  // where the jump leads: the stub, or a jump to it
     arch::Stub code;
+    static constexpr std::uint64_t not_entered = ~std::uint64_t{0};
+    std::uint64_t entered_as_of = not_entered;  // Breakpoints::changes() then
     bool is_function_begin = false;
     bool is_forced = false;  // a breakpoint, though a jump might fit
     bool is_armed = false;
