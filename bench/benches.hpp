@@ -57,6 +57,7 @@ void bench_attach(Run&);          // tracepoints: attach and detach
 void bench_toggle(Run&);          // static_keys: enable and disable
 void bench_branch_startup(Run&);  // static_keys: what registration costs
 void bench_nested_returns(Run&);  // return_probes: functions inside each other
+void bench_lookups(Run&);         // many_probes: where a trap goes on
 void bench_throws(Run&);          // return_probes: exceptions
 void bench_return_work(Run&);     // return_probes: processes at work
 

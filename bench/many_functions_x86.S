@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Very many functions for the bench "many_probes": int f(int x) that returns x plus its number. They begin in the ways that
 // compilers have: room on the stack, a frame pointer, a landing pad, registers to keep. Each has unwind information.
-#define COUNT 153000
+#define COUNT 173000
 
     .altmacro
     .macro one n

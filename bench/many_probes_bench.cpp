@@ -197,6 +197,38 @@ void measure_hits(Run& run, Functions functions, Function* unprobed, const std::
     group.measure();
 }
 
+// By breakpoints alone, in random order.
+void measure_traps(Run& run, Functions functions, Functions unprobed) {
+    Group group(
+        run,
+        {.bench = "many_probes",
+         .title = "a trap among 20,000 breakpoints",
+         .text = "20,000 functions are called in random order: unprobed, and each with a breakpoint (AllowBreakpoint::always), "
+                 "with set_probe_cache() off and on.",
+         .baseline = "unprobed-all"});
+    std::vector<dynfunc::ProbeRequest> requests;
+    for (Function* function : functions)
+        requests.push_back(
+            {function,
+             {.on_hit = &do_nothing, .needs = dynfunc::Needs::registers, .breakpoint = dynfunc::AllowBreakpoint::always}});
+    auto probes = dynfunc::Probe::attach(requests);
+    if (!probes) return group.leave_out("trap-20000-all", {}, probes.error().message());
+    const auto timed_all = [](const std::vector<Function*>& all, bool with_cache) {
+        if (!dynfunc::set_probe_cache(with_cache)) return std::nan("");
+        const double begin = now(Clock::thread_cpu);
+        call_all(all);
+        const double ns = (now(Clock::thread_cpu) - begin) / static_cast<double>(all.size());
+        static_cast<void>(dynfunc::set_probe_cache(false));
+        return ns;
+    };
+    const auto on = shuffled(functions), off = shuffled(unprobed);
+    group.add({.id = "unprobed-all", .sample = [&] { return timed_all(off, false); }});
+    group.add({.id = "trap-20000-all", .sample = [&] { return timed_all(on, false); }});
+    group.add({.id = "trap-20000-all-cached", .sample = [&] { return timed_all(on, true); }});
+    group.measure();
+    dynfunc::Probe::detach(*probes);
+}
+
 }  // namespace
 
 void bench_many_probes(Run& run) {
@@ -246,6 +278,11 @@ void bench_many_probes(Run& run) {
     for (const std::size_t count : {1000, 10'000, 100'000})
         add_sizes(growing, std::make_shared<Registered>(take(count)), count, count, {}, {});
     growing.measure();
+
+    const Functions trapped = take(enabled);
+    Run fewer{run.results, std::size_t{5}, run.quick};
+    measure_traps(fewer, trapped, functions.first(enabled));
+    bench_lookups(run);
 }
 
 }  // namespace bench

@@ -9,6 +9,9 @@
 //     DYNFUNC_BACKEND=slot|pointer                        a lesser form
 //     DYNFUNC_TEXT_WRITER=process_memory|memory_file      this way of writing text, or none
 //     DYNFUNC_STRICT=1                                    updates in steps (strict_updates.hpp)
+// and for more:
+//     DYNFUNC_CALL_SITES=0|1                              call sites never, or from the start on (call_sites.hpp)
+//     DYNFUNC_PROBE_CACHE=1                               set_probe_cache(true) (probe.hpp)
 #pragma once
 
 #include <cstdint>

@@ -100,6 +100,7 @@ private:
         Backend found{{form, kind, std::span(refusals_).first(count_)},
                       writing,
                       is(environment("DYNFUNC_STRICT"), "1"),
+                      is(environment("DYNFUNC_PROBE_CACHE"), "1"),
                       CallSites::on_change,
                       nullptr};
         decide_on_call_sites(found);

@@ -13,6 +13,7 @@ struct Backend {
     Capabilities capabilities;
     TextWriting* writing;       // null unless capabilities.form is patched
     bool strict;                // from the start
+    bool probe_cache;           // from the first probe on
     CallSites call_sites;       // at the start
     const char* no_call_sites;  // why none is patched; null if they are
 };

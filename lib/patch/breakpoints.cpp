@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Places in a table with open addressing; when it is half full, a larger one takes its place, published by one store. The old
-// one stays as it is, for handlers that are in it: all together they are smaller than the newest.
+// The table, the cache in front of it, and the handler. When a larger table takes a table's place, published by one store, the
+// old one stays as it is, for handlers that are in it: all together they are smaller than the newest.
 #include "breakpoints.hpp"
+
+#include <dynfunc/object_pool.hpp>
 
 #include <sched.h>
 #include <signal.h>
@@ -16,7 +18,10 @@
 #include <new>
 
 #include "arch.hpp"
+#include "breakpoint_table.hpp"
+#include "lookup_cache.hpp"
 #include "os.hpp"
+#include "rseq_area.hpp"
 
 namespace dynfunc {
 namespace {
@@ -24,37 +29,40 @@ namespace {
 // Where to go on is one word: an address, or the bytes of an instruction and a last byte that no address has.
 constexpr std::uint64_t is_code = std::uint64_t{0xff} << 56;
 
-struct Place {
-    std::atomic<std::uintptr_t> at;  // 0: free; entered last
-    std::atomic<std::uint64_t> resume;
-};
+constinit std::atomic<BreakpointTable*> table{nullptr};
+constinit std::atomic<std::uint64_t> changed{0};  // written under the text lock
 
-constinit std::uint64_t changed = 0;  // under the text lock
+struct Caches {
+    std::size_t cpus;
+    std::ptrdiff_t area;  // os::rseq_area()
 
-struct Table {
-    std::size_t size, used;  // a power of two
-    Place* places() noexcept { return reinterpret_cast<Place*>(this + 1); }
-
-    // Where it is, or would be.
-    Place& place_of(std::uintptr_t at) noexcept {
-        constexpr std::uint64_t golden = 0x9e37'79b9'7f4a'7c15;  // Knuth, The Art of Computer Programming, 6.4
-        std::size_t i = static_cast<std::size_t>((at * golden) >> 20) & (size - 1);
-        for (;; i = (i + 1) & (size - 1)) {
-            const std::uintptr_t there = places()[i].at.load(std::memory_order_acquire);
-            if (there == at || there == 0) return places()[i];
-        }
-    }
-    void put(Place& place, std::uintptr_t at, std::uint64_t resume) noexcept {
-        const bool is_known = place.at.load(std::memory_order_relaxed) == at;
-        if (is_known && place.resume.load(std::memory_order_relaxed) != resume) ++changed;
-        place.resume.store(resume, std::memory_order_release);
-        if (is_known) return;
-        place.at.store(at, std::memory_order_release);
-        ++used;
+    LookupCache* all() noexcept { return reinterpret_cast<LookupCache*>(this + 1); }
+    // Of a thread whose CPU is not known: the first one.
+    [[gnu::always_inline]] LookupCache& mine() noexcept {
+        const std::int32_t cpu = area == 0 ? 0 : detail::Restartable::cpu(area);
+        return all()[cpu < 0 ? 0 : static_cast<std::size_t>(cpu) % cpus];
     }
 };
+constinit std::atomic<Caches*> caches{nullptr};  // null: off
+constinit Caches* made_caches = nullptr;         // under the text lock; threads may be in them for ever
 
-constinit std::atomic<Table*> table{nullptr};
+// 0: it is none of ours.
+[[gnu::section("dynfunc_hot")]] std::uint64_t resume_of(std::uintptr_t at) noexcept {
+    Caches* const cached = caches.load(std::memory_order_acquire);
+    if (cached == nullptr) {
+        BreakpointTable* const now = table.load(std::memory_order_acquire);
+        return now == nullptr ? 0 : now->find(at);
+    }
+    LookupCache& cache = cached->mine();
+    // Before the table: what is put belongs to this generation, or is forgotten with it.
+    const std::uint64_t generation = changed.load(std::memory_order_acquire);
+    std::uint64_t resume = 0;
+    if (cache.find(at, generation, resume)) return resume;
+    BreakpointTable* const now = table.load(std::memory_order_acquire);
+    resume = now == nullptr ? 0 : now->find(at);
+    if (resume != 0) cache.put(at, generation, resume);
+    return resume;
+}
 
 // What we took the signal from, the latest last: a program may take it after us, hand on to us, and be taken from again.
 constexpr std::size_t most_formers = 4;
@@ -84,11 +92,14 @@ public:
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local std::size_t handing_on = 0;
 
-Table* make_table(std::size_t size) noexcept {
-    void* memory =
-        mmap(nullptr, sizeof(Table) + size * sizeof(Place), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    auto* made = static_cast<Table*>(memory);
+void* map_memory(std::size_t bytes) noexcept {
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? nullptr : memory;
+}
+
+BreakpointTable* make_table(std::size_t size) noexcept {
+    auto* const made = static_cast<BreakpointTable*>(map_memory(BreakpointTable::bytes(size)));
+    if (made == nullptr) return nullptr;
     made->size = size;
     made->used = 0;
     return made;
@@ -139,17 +150,22 @@ void hand_on(int signal, siginfo_t* info, void* context) noexcept {
 }
 
 Result<void> put(Address at, std::uint64_t resume) noexcept {
-    Table* now = table.load(std::memory_order_relaxed);
-    constexpr std::size_t smallest = 255;  // with its header 4 KiB
-    if (now == nullptr || 2 * now->used >= now->size) {
-        Table* larger = make_table(now == nullptr ? smallest + 1 : 4 * now->size);
+    BreakpointTable* now = table.load(std::memory_order_relaxed);
+    if (now == nullptr || now->is_full()) {
+        BreakpointTable* larger = make_table(now == nullptr ? BreakpointTable::smallest : BreakpointTable::growth * now->size);
         if (larger == nullptr) return std::unexpected(Error{.code = Errc::out_of_memory, .address = at, .os_error = ENOMEM});
         for (std::size_t i = 0; now != nullptr && i < now->size; ++i)
-            if (const Place& old = now->places()[i]; old.at != 0) larger->put(larger->place_of(old.at), old.at, old.resume);
+            if (const BreakpointTable::Place& old = now->places()[i]; old.at != 0)
+                larger->put(larger->place_of(old.at), old.at, old.resume);
         table.store(larger, std::memory_order_release);
         now = larger;
     }
-    now->put(now->place_of(at.value), at.value, resume);
+    BreakpointTable::Place& place = now->place_of(at.value);
+    const bool changes =
+        place.at.load(std::memory_order_relaxed) == at.value && place.resume.load(std::memory_order_relaxed) != resume;
+    now->put(place, at.value, resume);
+    // After the table: whoever sees the next generation finds what it has.
+    if (changes) changed.store(changed.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     return {};
 }
 
@@ -157,7 +173,7 @@ Result<void> put(Address at, std::uint64_t resume) noexcept {
 
 Result<void> Breakpoints::enter(Address at, Address resume) noexcept { return put(at, resume.value); }
 
-std::uint64_t Breakpoints::changes() noexcept { return changed; }
+std::uint64_t Breakpoints::changes() noexcept { return changed.load(std::memory_order_relaxed); }
 
 Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
     std::uint64_t word = is_code;
@@ -166,27 +182,35 @@ Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
 }
 
 bool Breakpoints::find(Address at, SiteCode& instead) noexcept {
-    Table* const now = table.load(std::memory_order_acquire);
-    if (now == nullptr) return false;
-    const Place& place = now->place_of(at.value);
-    const std::uint64_t resume = place.resume.load(std::memory_order_acquire);
-    if (place.at.load(std::memory_order_relaxed) != at.value || (resume & is_code) != is_code) return false;
+    BreakpointTable* const now = table.load(std::memory_order_acquire);
+    const std::uint64_t resume = now == nullptr ? 0 : now->find(at.value);
+    if ((resume & is_code) != is_code) return false;
     std::memcpy(instead.data(), &resume, instead.size());
     return true;
 }
 
 [[gnu::section("dynfunc_hot")]] bool Breakpoints::go_on(void* context) noexcept {
-    Table* const now = table.load(std::memory_order_acquire);
     const Address at = arch::trapped_at(context);
-    if (now == nullptr) return false;
-    const Place& place = now->place_of(at.value);
-    if (place.at.load(std::memory_order_relaxed) != at.value) return false;
-    const std::uint64_t resume = place.resume.load(std::memory_order_acquire);
+    const std::uint64_t resume = resume_of(at.value);
+    if (resume == 0) return false;
     if ((resume & is_code) == is_code)
         return arch::step_over_site(context, {reinterpret_cast<const std::byte*>(&resume), sizeof(SiteCode)}, at);
     arch::go_on_at(context, Address{static_cast<std::uintptr_t>(resume)});
     return true;
 }
+
+Result<void> Breakpoints::set_cache(bool on) noexcept {
+    if (on && made_caches == nullptr) {
+        const auto cpus = static_cast<std::size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_CONF)));
+        made_caches = static_cast<Caches*>(map_memory(sizeof(Caches) + cpus * sizeof(LookupCache)));
+        if (made_caches == nullptr) return std::unexpected(Error{.code = Errc::out_of_memory, .os_error = ENOMEM});
+        *made_caches = {cpus, os::rseq_area().offset};
+    }
+    caches.store(on ? made_caches : nullptr, std::memory_order_release);
+    return {};
+}
+
+bool Breakpoints::has_cache() noexcept { return caches.load(std::memory_order_relaxed) != nullptr; }
 
 bool Breakpoints::is_handling() noexcept {
     struct sigaction now {};

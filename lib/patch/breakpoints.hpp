@@ -35,6 +35,11 @@ public:
     // For a thread that ran a breakpoint: false: it is none of ours.  Threads: signal handlers; takes no lock.
     static bool go_on(void* context) noexcept;
 
+    // A cache for each CPU in front of the table (lookup_cache.hpp); off at first. The memory stays when it is switched off.
+    // Threads: the text lock is held.  Errors: out_of_memory.
+    static Result<void> set_cache(bool on) noexcept;
+    static bool has_cache() noexcept;  // Threads: any.
+
     // Takes SIGTRAP, and hands on to `sigaction` of before what is not ours; nothing is done where it is ours already.
     // Threads: the text lock is held.  Errors: text_not_writable with errno.
     static Result<void> handle() noexcept;

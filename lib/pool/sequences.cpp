@@ -9,12 +9,7 @@
 
 #include "fork_watch.hpp"
 #include "os.hpp"
-
-// glibc 2.35 and newer register an area for each thread. Weak: an older one has neither.
-extern "C" {
-[[gnu::weak]] extern const std::ptrdiff_t __rseq_offset;
-[[gnu::weak]] extern const unsigned int __rseq_size;
-}
+#include "rseq_area.hpp"
 
 namespace dynfunc {
 namespace {
@@ -45,13 +40,12 @@ constexpr bool thread_sanitizer = false;
 SequenceSupport find_support() noexcept {
     if (thread_sanitizer) return {0, "the thread sanitizer does not see what the interrupt of a sequence orders", 0};
     if (detail::Restartable::thread_pointer() == nullptr) return {0, "there are none for this machine, or in this build", 0};
-    if (&__rseq_size == nullptr) return {0, "the C library registers none (glibc before 2.35?)", 0};
-    if (__rseq_size == 0)
-        return {0, "the C library has registered none (kernel, emulator or the tunable glibc.pthread.rseq)", 0};
-    cpu_area = __rseq_offset;
+    const os::RseqArea area = os::rseq_area();
+    if (area.refusal != nullptr) return {0, area.refusal, 0};
+    cpu_area = area.offset;
     if (const int error = os::register_sync_sequences(); error != 0)
-        return {__rseq_offset, "membarrier(PRIVATE_EXPEDITED_RSEQ) is refused", error};
-    return {__rseq_offset, nullptr, 0};
+        return {area.offset, "membarrier(PRIVATE_EXPEDITED_RSEQ) is refused", error};
+    return {area.offset, nullptr, 0};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "breakpoints.hpp"
 #include "probes.hpp"
 #include "reclaim.hpp"
 
@@ -26,6 +27,12 @@ Result<Probe> Probe::attach(const ProbeTarget& target, const ProbeOptions& optio
 Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests) { return Probes::instance().attach(requests); }
 
 void set_probes_in_children(InChildren what) { Probes::instance().keep_in_children(what); }
+
+Result<void> set_probe_cache(bool on) noexcept {
+    const Registry::Hold hold(Registry::instance());
+    return Breakpoints::set_cache(on);
+}
+bool has_probe_cache() noexcept { return Breakpoints::has_cache(); }
 
 void Probe::detach_nosync() noexcept {
     if (consumer_ == nullptr) return;

@@ -56,6 +56,8 @@ Result<void> Probes::start() noexcept {
     dynfunc_keep_vectors = arch::with_vectors();
     Registry::instance().take_part_in_forks(fork_part_);
     started_ = true;
+    // Without memory for it, as if nobody had asked.
+    if (backend().probe_cache) static_cast<void>(set_probe_cache(true));
     return {};
 }
 

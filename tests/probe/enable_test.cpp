@@ -254,6 +254,29 @@ TEST_F(Enable, FromInsideOfHandlers) {
     other.detach();
 }
 
+// The same address leads to other copies in turn: what the cache knew of it is forgotten each time.
+TEST_F(Enable, WithTheCacheATrapGoesWhereTheTableSays) {
+    for (const bool with_cache : {false, true, false, true}) {
+        ASSERT_TRUE(set_probe_cache(with_cache));
+        EXPECT_EQ(has_probe_cache(), with_cache);
+        const Victim function = victim_kinds[1].at[1], other = victim_kinds[6].at[0];
+        for (int turn = 0; turn < 3; ++turn) {
+            Counter trapping, jumping, beside;
+            const Probe second = attach(other, beside, true, AllowBreakpoint::always);
+            {
+                const Probe probe = attach(function, trapping, true, AllowBreakpoint::always);
+                for (int i = 0; i < 3; ++i) EXPECT_TRUE(is_right(function) && is_right(other));
+            }
+            const Probe probe = attach(function, jumping, true, AllowBreakpoint::never);
+            EXPECT_TRUE(is_right(function));
+            EXPECT_EQ(trapping.calls, 3u);
+            EXPECT_EQ(beside.calls, 3u);
+            EXPECT_EQ(jumping.calls, 1u);
+        }
+    }
+    ASSERT_TRUE(set_probe_cache(false));
+}
+
 TEST_F(Enable, WhatIsUnloadedIsRefused) {
     void* const object = dlopen(DYNFUNC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL);
     ASSERT_NE(object, nullptr);
