@@ -54,7 +54,7 @@ constinit Caches* made_caches = nullptr;         // under the text lock; threads
         return now == nullptr ? 0 : now->find(at);
     }
     LookupCache& cache = cached->mine();
-    // Before the table: what is put belongs to this generation, or is forgotten with it.
+    // (Y) before the table: what is put belongs to this generation, or is forgotten with it.
     const std::uint64_t generation = changed.load(std::memory_order_acquire);
     std::uint64_t resume = 0;
     if (cache.find(at, generation, resume)) return resume;
@@ -164,7 +164,7 @@ Result<void> put(Address at, std::uint64_t resume) noexcept {
     const bool changes =
         place.at.load(std::memory_order_relaxed) == at.value && place.resume.load(std::memory_order_relaxed) != resume;
     now->put(place, at.value, resume);
-    // After the table: whoever sees the next generation finds what it has.
+    // (Y) after the table: whoever sees the next generation finds what it has.
     if (changes) changed.store(changed.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     return {};
 }

@@ -31,7 +31,7 @@ public:
     [[gnu::always_inline]] bool find(std::uint64_t at, std::uint64_t generation, std::uint64_t& value) const noexcept {
         const std::size_t set = set_of(at);
         const std::uint64_t key = key_of(at, generation);
-        // A load that acquires stays before those behind it: the entry's before the second look at the mark.
+        // (X) A load that acquires stays before those behind it: the entry's before the second look at the mark.
         const std::uint32_t mark = marks_[set].load(std::memory_order_acquire);
         if (key == 0 || (mark & is_written) != 0) return false;
         for (const Entry& entry : entries_[set]) {
@@ -54,7 +54,7 @@ public:
         for (const Entry& entry : entries_[set]) is_there = is_there || entry.key.load(std::memory_order_relaxed) == key;
         if (!is_there) {
             Entry& entry = entries_[set][mark % ways];
-            // Each store that releases stays behind those before it, the first one behind the mark.
+            // (X) Each store that releases stays behind those before it, the first one behind the mark.
             entry.key.store(0, std::memory_order_release);
             entry.value.store(value, std::memory_order_release);
             entry.key.store(key, std::memory_order_release);

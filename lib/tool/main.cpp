@@ -7,7 +7,9 @@
 #include <cstring>
 #include <exception>
 #include <string>
+#include <vector>
 
+#include "program.hpp"
 #include "report.hpp"
 
 namespace {
@@ -18,6 +20,8 @@ constexpr char examples[] = R"(Examples:
   dynfunc check /usr/bin/python3          how each function of a program could be probed
   dynfunc check --all libfoo.so           the same, function by function
   dynfunc check --json libfoo.so          the same for programs
+  dynfunc list -f 'parse_*' ./server      which functions match, and their classes
+  dynfunc list -m 'libc.so*' -f '*alloc*' ./server
   dynfunc check --help                    what the classes mean)";
 
 constexpr char about_check[] = R"(Classes, best first: how a probe gets control where a function begins.
@@ -38,6 +42,26 @@ Examples:
 The file is read, never executed. Exit status: 0 it was checked, 1 it cannot be
 checked (stderr says why), 2 wrong usage.)";
 
+constexpr char about_list[] = R"(Patterns are those of a shell: * ? [abc]. Without -m the functions of the program itself
+are listed; '*' is the program with all that it loads at its start. A pattern with a
+slash is about the whole path. Names of C++ functions are as in the source:
+'std::vector<*>::push_back*'. The letters before them: dynfunc check --help.
+
+Examples:
+  dynfunc list ./server
+  dynfunc list -f 'parse_*' -f 'main' ./server
+  dynfunc list -m 'libstdc++*' -f 'std::basic_string*' ./server
+  dynfunc list -m '*' python3 | grep '^  d'
+
+Nothing of the program is executed; its dynamic linker is asked what it would load.
+Exit status: 0 done, also if nothing matches, 1 it cannot be done (stderr says why),
+2 wrong usage.)";
+
+struct List {
+    std::string program;
+    std::vector<std::string> modules, functions;
+};
+
 struct Check {
     std::string file;
     bool all = false, json = false;
@@ -48,13 +72,35 @@ int complain(const std::string& about, const char* why) {
     return not_done;
 }
 
-int run(const Check& check) {
-    const auto found = dynfunc::inspect_file(check.file);
-    if (!found) return complain(check.file, found.error().message().c_str());
-    const std::string text = check.json ? dynfunc::to_json(*found) + '\n' : dynfunc::tool::report(*found, check.all);
+int print(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
         return complain("standard output", std::strerror(errno));
     return 0;
+}
+
+// What cannot be read is said, and the others are listed.
+int run(const List& list) {
+    namespace tool = dynfunc::tool;
+    const auto program = tool::find_program(list.program);
+    if (!program) return complain(list.program, program.error().c_str());
+    tool::Found<std::vector<std::string>> objects = std::vector{program->path};
+    if (!list.modules.empty()) objects = tool::objects_of(*program);
+    if (!objects) return complain(program->path, objects.error().c_str());
+    int status = 0;
+    for (const std::string& object : *objects) {
+        if (!list.modules.empty() && !tool::matches_object(list.modules, object)) continue;
+        const auto found = dynfunc::inspect_file(object);
+        const int done =
+            found ? print(tool::listing(*found, list.functions)) : complain(object, found.error().message().c_str());
+        if (done != 0) status = done;
+    }
+    return status;
+}
+
+int run(const Check& check) {
+    const auto found = dynfunc::inspect_file(check.file);
+    if (!found) return complain(check.file, found.error().message().c_str());
+    return print(check.json ? dynfunc::to_json(*found) + '\n' : dynfunc::tool::report(*found, check.all));
 }
 
 }  // namespace
@@ -69,12 +115,23 @@ int main(int arguments, char** argument) try {
     word->add_option("FILE", check.file, "an ELF executable or shared object; it need not be loaded")->required();
     word->add_flag("--all", check.all, "list every function, not only those that take no jump");
     word->add_flag("--json", check.json, "print one JSON object, with every function");
+    List list;
+    CLI::App* const list_word =
+        app.add_subcommand("list", "Which functions of a program and its libraries match, and how each could be probed.");
+    list_word->footer(about_list);
+    list_word->add_option("-m,--module", list.modules, "functions of objects whose file name matches; may be repeated")
+        ->type_name("GLOB")
+        ->allow_extra_args(false);
+    list_word->add_option("-f,--function", list.functions, "functions whose name matches; may be repeated")
+        ->type_name("GLOB")
+        ->allow_extra_args(false);
+    list_word->add_option("PROGRAM", list.program, "a program, looked for in PATH as a shell does")->required();
     try {
         app.parse(arguments, argument);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : wrong_usage;
     }
-    return run(check);
+    return word->parsed() ? run(check) : run(list);
 } catch (const std::exception& error) {
     return complain("stopped", error.what());
 }

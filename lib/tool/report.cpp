@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "report.hpp"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -71,6 +73,22 @@ std::string report(const Inspection& inspection, bool all) {
              [](const FunctionVerdict& function) { return function.site == SiteClass::breakpoint; });
     }
     return text;
+}
+
+std::string listing(const Inspection& inspection, const std::vector<std::string>& patterns) {
+    std::string lines;
+    std::size_t count = 0;
+    for (const FunctionVerdict& function : inspection.functions) {
+        const auto matches = [&](const std::string& pattern) {
+            return fnmatch(pattern.c_str(), function.name.c_str(), 0) == 0;
+        };
+        if (!patterns.empty() && std::ranges::none_of(patterns, matches)) continue;
+        add_function(lines, function);
+        ++count;
+    }
+    std::string text = harmless(inspection.path);
+    add(text, ": %zu of %zu functions\n", count, inspection.functions.size());
+    return text + lines;
 }
 
 }  // namespace dynfunc::tool

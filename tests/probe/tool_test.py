@@ -53,6 +53,44 @@ class ToolTest(unittest.TestCase):
         lines = re.findall(r'^  [abcd-] +(0x[0-9a-f]+) +\d+  .', self.check('--all', FILE), re.M)
         self.assertEqual(lines, [verdict['begin'] for verdict in found['verdicts']])
 
+    def list(self, *words):
+        done = run('list', *words)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        return done.stdout
+
+    def test_list_of_the_program_is_that_of_check(self):
+        functions = re.findall(r'^  [abcd-] .*$', self.list(FILE), re.M)
+        self.assertEqual(functions, re.findall(r'^  [abcd-] +0x.*$', self.check('--all', FILE), re.M))
+        self.assertEqual(len(functions), json.loads(self.check('--json', FILE))['functions'])
+
+    def test_list_takes_functions_that_match(self):
+        lines = self.list('-f', 'main', '-f', '_star?', FILE).splitlines()
+        self.assertRegex(lines[0], rf'^{re.escape(FILE)}: 2 of \d+ functions$')
+        self.assertEqual({re.match(r'  [abcd-] +0x[0-9a-f]+ +\d+  ([^ :]+)', line)[1] for line in lines[1:]}, {'main', '_start'})
+        self.assertRegex(self.list('-f', 'no such function', FILE), r'^\S+: 0 of \d+ functions\n$')
+
+    def test_list_takes_objects_that_match(self):
+        objects = re.findall(r'^(/\S+): \d+ of \d+ functions$', self.list('-m', '*', '-f', '', FILE), re.M)
+        self.assertEqual(objects[0], FILE)
+        self.assertEqual(len([path for path in objects if os.path.basename(path).startswith('libc.so')]), 1)
+        self.assertTrue(any(os.path.basename(path).startswith('ld-') for path in objects))
+        for pattern in ('libc.so*', '*/libc.so*'):
+            with self.subTest(pattern=pattern):
+                found = self.list('-m', pattern, '-f', 'malloc', FILE)
+                self.assertRegex(found, r'^/\S+/libc.so.6: 1 of \d+ functions\n  [abc] +0x[0-9a-f]+ +\d+  malloc(: .*)?\n$')
+        self.assertEqual(self.list('-m', 'libc', FILE), '')
+
+    def test_list_finds_programs_as_a_shell_does(self):
+        path = self.list('sh').partition(':')[0]
+        self.assertTrue(os.path.samefile(path, '/bin/sh'), path)
+
+    def test_what_cannot_be_listed_is_said_on_stderr(self):
+        for program, why in (('no-such-program', 'PATH'), (FILE + '.no', 'No such file'), (__file__, 'no ELF|script'), ('/dev/null', 'no ELF')):
+            with self.subTest(program=program):
+                done = run('list', '-m', '*', program)
+                self.assertEqual((done.returncode, done.stdout), (1, ''))
+                self.assertRegex(done.stderr, rf'^dynfunc: {re.escape(program)}: .*({why}).*\n$')
+
     def test_what_cannot_be_checked_is_said_on_stderr(self):
         for file, why in ((FILE + '.no', 'No such file'), (os.path.dirname(FILE), 'Is a directory'), (__file__, 'no ELF'),
                           ('/dev/null', 'no ELF')):
@@ -69,18 +107,18 @@ class ToolTest(unittest.TestCase):
         self.assertIn('No space left', done.stderr)
 
     def test_wrong_usage(self):
-        for words in ([], ['check'], ['chekc', FILE], ['check', FILE, FILE], ['check', '--jsn', FILE], ['--json']):
+        for words in ([], ['check'], ['list'], ['list', '-m', FILE], ['chekc', FILE], ['check', FILE, FILE], ['check', '--jsn', FILE], ['--json']):
             with self.subTest(words=words):
                 done = run(*words)
                 self.assertEqual((done.returncode, done.stdout), (2, ''))
                 self.assertIn('--help', done.stderr)
 
     def test_help_teaches_by_example(self):
-        for words in (['--help'], ['check', '--help']):
+        for words in (['--help'], ['list', '--help'], ['check', '--help']):
             with self.subTest(words=words):
                 done = run(*words)
                 self.assertEqual((done.returncode, done.stderr), (0, ''))
-                self.assertIn('dynfunc check --json', done.stdout)
+                self.assertIn('dynfunc list -f' if 'list' in words else 'dynfunc check --json', done.stdout)
         for name in CLASSES:
             self.assertIn(name, done.stdout)
 
