@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -64,6 +65,42 @@ private:
 
     T* data_ = nullptr;
     std::size_t size_ = 0, capacity_ = 0, mapped_ = 0;
+};
+
+// The same of which the first `few` elements need no memory at all.
+template <class T, std::size_t few>
+class SmallScratch {
+public:
+    SmallScratch() noexcept = default;
+    SmallScratch(const SmallScratch&) = delete;
+    ~SmallScratch() { many_.release(); }
+
+    // False: no memory; the array is as it was.
+    [[nodiscard]] bool push_back(const T& value) noexcept {
+        if (many_.empty() && count_ < few) {
+            few_[count_++] = value;
+            return true;
+        }
+        for (; many_.size() < count_;)
+            if (!many_.push_back(few_[many_.size()])) {
+                many_.clear();
+                return false;
+            }
+        return many_.push_back(value);
+    }
+    void clear() noexcept {
+        many_.clear();
+        count_ = 0;
+    }
+    bool empty() const noexcept { return count_ == 0; }
+    operator std::span<const T>() const noexcept {
+        return many_.empty() ? std::span<const T>(few_.data(), count_) : std::span<const T>(many_.begin(), many_.size());
+    }
+
+private:
+    std::array<T, few> few_;
+    std::size_t count_ = 0;
+    Scratch<T> many_;  // all of them, once there are more than a few
 };
 
 }  // namespace dynfunc

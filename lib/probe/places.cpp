@@ -14,6 +14,7 @@
 #include "find_call_sites.hpp"
 #include "os.hpp"
 #include "registry.hpp"
+#include "scratch.hpp"
 #include "text_poke.hpp"
 
 namespace dynfunc {
@@ -296,7 +297,7 @@ void Places::disarm(std::span<Place* const> places) noexcept {
 
 void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
     GuardedPoke poke(*backend().writing);
-    Scratch<Replacement> batch;
+    SmallScratch<Replacement, os::Reading::most> batch;
     const auto take_out = [&](std::span<const Replacement> part) {
         if (part.empty() || !poke.commit(part)) return false;
         for (const Replacement& each : part) places[each.element]->is_armed = false;
@@ -304,8 +305,9 @@ void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
     };
     // If one is refused, because somebody else has written there, the others are taken out one by one.
     const auto take_out_batch = [&] {
-        if (!take_out(batch))
-            for (const Replacement& each : batch) take_out({&each, 1});
+        const std::span<const Replacement> all = batch;
+        if (!take_out(all))
+            for (const Replacement& each : all) take_out({&each, 1});
         batch.clear();
     };
     for (std::size_t first = 0; first < places.size(); first += os::Reading::most) {
@@ -322,7 +324,6 @@ void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
         }
     }
     take_out_batch();
-    batch.release();
 }
 
 }  // namespace dynfunc

@@ -275,10 +275,7 @@ class Probes::Idle {
 public:
     explicit Idle(Probes& probes) noexcept : probes_(probes) {}
     Idle(const Idle&) = delete;
-    ~Idle() {
-        disarm();
-        found_.release();
-    }
+    ~Idle() { disarm(); }
     void look_at(Place& place) noexcept {
         if (!place.is_armed || has_enabled(place)) return;
         if (found_.push_back(&place)) return;
@@ -289,12 +286,12 @@ public:
 
 private:
     void disarm() noexcept {
-        if (!found_.empty()) probes_.places_.disarm(std::span<Place* const>(found_.begin(), found_.size()));
+        if (!found_.empty()) probes_.places_.disarm(found_);
         found_.clear();
     }
 
     Probes& probes_;
-    Scratch<Place*> found_;
+    SmallScratch<Place*, 64> found_;
 };
 
 void Probes::detach(std::span<Consumer* const> consumers) noexcept {
