@@ -58,12 +58,14 @@ public:
     }
     // Others stay as they are.
     double enable(std::size_t count) {
+        if (probes_.size() < count) return std::nan("");
         dynfunc::Result<void> done;
         const double ns = timed([&] { done = dynfunc::Probe::enable(first(count)); });
         if (!done) error_ = done.error().message();
         return done ? ns : std::nan("");
     }
     double disable(std::size_t count) {
+        if (probes_.size() < count) return std::nan("");
         return timed([&] { dynfunc::Probe::disable(first(count)); });
     }
     std::int64_t heap_bytes_each() const { return static_cast<std::int64_t>(heap_bytes_ / functions_.size()); }

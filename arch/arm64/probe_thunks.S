@@ -173,7 +173,7 @@ dynfunc_with_neon:
     .macro deliver
 1:  ldr x9,[x25,#ENTRY_IS_DISABLED]
     ldr x0,[x25,#ENTRY_DATA]
-    ldrb w9,[x9]
+    ldarb w9,[x9]  // (Z)
     cbnz w9,3f
     ldr x9,[x25,#ENTRY_FILTER]
     str x0,[x27,#HIT_DATA]

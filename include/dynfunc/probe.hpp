@@ -120,7 +120,7 @@ DYNFUNC_EXPORT void set_probes_in_children(InChildren what);
 
 // A thread that runs a breakpoint of a probe (class breakpoint; of others, while they change) looks up where it goes on. With
 // the cache it asks 4096 sets of 4 entries first, 272 KB for each CPU, which stay when it is switched off again. Off, unless
-// DYNFUNC_PROBE_CACHE=1: the table is as fast, at every size and distribution that was measured (docs/decisions/0012).
+// DYNFUNC_PROBE_CACHE=1: the table is as fast, at every distribution of hits that was measured (docs/decisions/0012).
 // Threads: any.  Blocks: on attaches and detaches.  Errors: out_of_memory.
 DYNFUNC_EXPORT Result<void> set_probe_cache(bool on) noexcept;
 DYNFUNC_EXPORT bool has_probe_cache() noexcept;

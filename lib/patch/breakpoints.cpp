@@ -199,9 +199,8 @@ bool Breakpoints::find(Address at, SiteCode& instead) noexcept {
     return true;
 }
 
-Result<void> Breakpoints::set_cache(bool on) noexcept {
+Result<void> Breakpoints::set_cache(bool on, std::size_t cpus) noexcept {
     if (on && made_caches == nullptr) {
-        const auto cpus = static_cast<std::size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_CONF)));
         made_caches = static_cast<Caches*>(map_memory(sizeof(Caches) + cpus * sizeof(LookupCache)));
         if (made_caches == nullptr) return std::unexpected(Error{.code = Errc::out_of_memory, .os_error = ENOMEM});
         *made_caches = {cpus, os::rseq_area().offset};

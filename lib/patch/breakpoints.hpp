@@ -37,7 +37,7 @@ public:
 
     // A cache for each CPU in front of the table (lookup_cache.hpp); off at first. The memory stays when it is switched off.
     // Threads: the text lock is held.  Errors: out_of_memory.
-    static Result<void> set_cache(bool on) noexcept;
+    static Result<void> set_cache(bool on, std::size_t cpus) noexcept;
     static bool has_cache() noexcept;  // Threads: any.
 
     // Takes SIGTRAP, and hands on to `sigaction` of before what is not ours; nothing is done where it is ours already.

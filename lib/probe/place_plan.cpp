@@ -83,6 +83,7 @@ Result<Places::Table::node_type> Places::plan(const Module& module, Address at, 
         if (done) return made.extract(made.begin());
         place.why = done.error().code;
         place.why_at = done.error().address;
+        place.why_os_error = done.error().os_error;
     }
     if (options.breakpoint == AllowBreakpoint::never) return std::unexpected(done.error());
     if (auto trapped = try_breakpoint(place, site); !trapped) return std::unexpected(trapped.error());

@@ -90,7 +90,7 @@ bool Places::is_still_there(const Place& place) const noexcept {
 
 std::uint64_t Places::are_still_there(std::span<const Place* const> places) noexcept {
     // What lies near each other in a page is read in one go.
-    constexpr std::ptrdiff_t gap = 128;
+    constexpr std::ptrdiff_t gap = 32;  // a handler that disables itself has all of this on its thread's stack
     constexpr std::uint64_t page_bytes = 4096;
     std::array<std::byte, os::Reading::most*(gap + sizeof(arch::Displaced::bytes))> buffer;
     std::array<os::Reading, os::Reading::most> readings;
@@ -214,8 +214,9 @@ void Places::forget_unloaded(AddressRange module) {
     for (auto next = places_.lower_bound(module.begin); next != places_.end() && next->first < module.end;) {
         const auto now = next++;
         if (is_still_there(now->second)) continue;
+        gone_.emplace_back();  // first: a node that finds no room there would be freed
         now->second.is_gone = true;
-        gone_.push_back(places_.extract(now));  // threads may be in its stub
+        gone_.back() = places_.extract(now);  // threads may be in its stub
     }
 }
 
@@ -303,7 +304,7 @@ void Places::disarm_under_text_lock(std::span<Place* const> places) noexcept {
         for (const Replacement& each : part) places[each.element]->is_armed = false;
         return true;
     };
-    // If one is refused, because somebody else has written there, the others are taken out one by one.
+    // If one is refused, because somebody else has just written there, the others are taken out one by one.
     const auto take_out_batch = [&] {
         const std::span<const Replacement> all = batch;
         if (!take_out(all))

@@ -34,6 +34,7 @@ struct Place {
     arch::Displaced displaced;
     Replacement replacement;
     Errc why{};  // why no better class, if there is one, and where
+    int why_os_error = 0;
     Address why_at;
     Address stub, entry;  // where the jump leads: the stub, or a jump to it
     arch::Stub code;
@@ -60,7 +61,7 @@ struct Place {
         return hit.consumers == nullptr ? std::span<const ConsumerList::Entry>()
                                         : std::span(hit.consumers->begin(), hit.consumers->last + 1);
     }
-    Error why_no_better() const noexcept { return {.code = why, .address = why_at}; }
+    Error why_no_better() const noexcept { return {.code = why, .address = why_at, .os_error = why_os_error}; }
 
     // Whether they are the bytes of the place: `code` is as many as code_size().
     std::size_t code_size() const noexcept { return std::max<std::size_t>(replacement.size, displaced.size()); }

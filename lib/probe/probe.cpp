@@ -28,10 +28,7 @@ Result<std::vector<Probe>> Probe::attach(std::span<const ProbeRequest> requests)
 
 void set_probes_in_children(InChildren what) { Probes::instance().keep_in_children(what); }
 
-Result<void> set_probe_cache(bool on) noexcept {
-    const Registry::Hold hold(Registry::instance());
-    return Breakpoints::set_cache(on);
-}
+Result<void> set_probe_cache(bool on) noexcept { return Probes::instance().set_cache(on); }
 bool has_probe_cache() noexcept { return Breakpoints::has_cache(); }
 
 void Probe::detach_nosync() noexcept {
@@ -61,6 +58,7 @@ Result<void> Probe::enable(std::span<Probe> probes) { return Probes::instance().
 
 void Probe::disable() noexcept { disable({this, 1}); }
 void Probe::disable(std::span<Probe> probes) noexcept {
+    // Also if they are disabled already: whoever did it may still wait for threads inside.
     if (Probes::instance().disable(probes) && !is_in_section()) synchronize();
 }
 

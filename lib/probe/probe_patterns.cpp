@@ -37,7 +37,9 @@ public:
     };
 
     FunctionPattern(std::string_view module, std::string_view function, const ProbeOptions& options)
-        : module(module), function(function), options(options) {}
+        : module(module), function(function), options(options) {
+        this->options.is_enabled = true;  // nobody could enable them
+    }
 
     bool is_applied_to(const LoadedObject& object) const noexcept {
         return std::ranges::any_of(applied, [&](const Applied& each) { return each.object.is(object); });

@@ -8,6 +8,8 @@
 //     5. retired      old lists, and who is in none any more, until a grace period is over
 #include "probes.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <new>
 #include <ranges>
@@ -34,6 +36,8 @@ bool has_enabled(const Place& place) noexcept {
 // Returns whether it did until now.
 bool set_disabled(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_disabled, true, __ATOMIC_RELAXED); }
 
+std::atomic<bool> cache_is_chosen{false};  // by the program, which goes before its environment
+
 void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<ConsumerList*>(&item)); }
 
 }  // namespace
@@ -50,6 +54,13 @@ Result<void> Probes::are_possible() noexcept {
     return std::unexpected(Error{.code = Errc::text_not_writable, .os_error = refusals.empty() ? 0 : refusals.back().os_error});
 }
 
+Result<void> Probes::set_cache(bool on) noexcept {
+    const auto cpus = static_cast<std::size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_CONF)));
+    cache_is_chosen.store(true, std::memory_order_relaxed);
+    const Registry::Hold hold(Registry::instance());
+    return Breakpoints::set_cache(on, cpus);
+}
+
 Result<void> Probes::start() noexcept {
     if (started_) return {};
     if (auto possible = are_possible(); !possible) return possible;
@@ -57,7 +68,7 @@ Result<void> Probes::start() noexcept {
     Registry::instance().take_part_in_forks(fork_part_);
     started_ = true;
     // Without memory for it, as if nobody had asked.
-    if (backend().probe_cache) static_cast<void>(set_probe_cache(true));
+    if (backend().probe_cache && !cache_is_chosen.load(std::memory_order_relaxed)) static_cast<void>(set_cache(true));
     return {};
 }
 
@@ -115,17 +126,19 @@ ConsumerList* Probes::make_list(Consumers&& consumers) noexcept {
 
 void Probes::publish(Place& place, ConsumerList* list) noexcept {
     ConsumerList* const old = __atomic_exchange_n(&place.hit.consumers, list, __ATOMIC_ACQ_REL);
-    if (old != nullptr) retire_own(*old);
+    if (old == nullptr) return;
+    // Of the new list they are no part.
+    for (const ConsumerList::Entry* entry = old->begin(); entry <= old->last; ++entry)
+        if (entry->consumer->is_detached) retire_own(*entry->consumer);
+    retire_own(*old);
 }
 
-// False: without memory the old list stays, and it reads who was detached.
-bool Probes::publish_without_detached(Place& place) noexcept {
+// Without memory the old list stays, and it reads who was detached, until there is another.
+void Probes::publish_without_detached(Place& place) noexcept {
     auto left = place.consumers() | std::views::transform(&ConsumerList::Entry::consumer) |
                 std::views::filter([](const Consumer* consumer) { return !consumer->is_detached; });
     ConsumerList* const list = left.empty() ? nullptr : make_list(left);
-    if (list == nullptr && !left.empty()) return false;
-    publish(place, list);
-    return true;
+    if (list != nullptr || left.empty()) publish(place, list);
 }
 
 Result<std::uint32_t> Probes::take_counter() {
@@ -195,6 +208,7 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         }
     } undo{*this, made, touched, consumers};
 
+    made.reserve(requests.size());  // what is in the table, and in no list, would be taken for written
     for (std::size_t i = 0; i < requests.size(); ++i) {
         if (of == Of::calls) {
             if (auto called = places_.check_is_called(addresses[i]); !called) return at_element(called.error(), i);
@@ -221,7 +235,7 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
     // From here on a place stays, also if its jump is refused: a thread may have run a breakpoint that was taken away again.
     made.clear();
 
-    // Lists of who listens from now on; what comes after this needs no memory.
+    // Lists of who listens from now on.
     struct Lists {
         std::vector<ConsumerList*> made;
         ~Lists() {
@@ -307,13 +321,13 @@ void Probes::detach(std::span<Consumer* const> consumers) noexcept {
         set_disabled(*consumer);
         consumer->is_detached = true;
         idle.look_at(place);
-        if (publish_without_detached(place)) retire_own(*consumer);
+        publish_without_detached(place);
     }
 }
 
 Result<void> Probes::enable(std::span<const Probe> probes) {
     forget_left_hit();
-    std::vector<Place*> to_arm;
+    std::vector<Place*> chosen;
     std::vector<std::size_t> asked_by;  // which probe
     const auto at_element = [&asked_by](Error error) {
         if (error.element < asked_by.size()) error.element = asked_by[error.element];
@@ -327,23 +341,31 @@ Result<void> Probes::enable(std::span<const Probe> probes) {
             ~Undo() {
                 for (Place* place : chosen) place->is_chosen = false;
             }
-        } const undo{to_arm};
+        } const undo{chosen};
         places_.begin({});
+        // Also of those that others keep armed: nobody is enabled where nothing is any more.
+        std::vector<Place*> places;
         for (std::size_t i = 0; i < probes.size(); ++i) {
             const Consumer* const consumer = probes[i].consumer_;
-            if (consumer == nullptr || is_enabled(consumer) || consumer->place->is_armed || consumer->place->is_chosen)
-                continue;
+            if (consumer == nullptr || is_enabled(consumer) || consumer->place->is_chosen) continue;
             asked_by.push_back(i);
-            to_arm.push_back(consumer->place);
+            places.push_back(consumer->place);
+            chosen.push_back(consumer->place);
             consumer->place->is_chosen = true;
             if (auto possible = places_.check_trap(*consumer->place, consumer->options); !possible)
                 return at_element(
-                    {.code = possible.error().code, .address = consumer->place->hit.at, .element = to_arm.size() - 1});
+                    {.code = possible.error().code, .address = consumer->place->hit.at, .element = places.size() - 1});
         }
-        if (auto usable = places_.check_usable(to_arm); !usable) return at_element(usable.error());
-        if (auto done = places_.arm(to_arm); !done) return at_element(done.error());
+        if (auto usable = places_.check_usable(places); !usable) return at_element(usable.error());
+        std::size_t unarmed = 0;
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            if (places[i]->is_armed) continue;
+            places[unarmed] = places[i];
+            asked_by[unarmed++] = asked_by[i];
+        }
+        if (auto done = places_.arm(std::span(places).first(unarmed)); !done) return at_element(done.error());
         for (const Probe& probe : probes)
-            if (probe.consumer_ != nullptr) __atomic_store_n(&probe.consumer_->is_disabled, false, __ATOMIC_RELAXED);
+            if (probe.consumer_ != nullptr) __atomic_store_n(&probe.consumer_->is_disabled, false, __ATOMIC_RELEASE);  // (Z)
     }
     if (places_.may_trap()) start_trap_guard();
     return {};
@@ -353,8 +375,11 @@ bool Probes::disable(std::span<const Probe> probes) noexcept {
     forget_left_hit();
     const Hold hold(*this);
     bool any = false;
-    for (const Probe& probe : probes)
-        if (probe.consumer_ != nullptr) any = set_disabled(*probe.consumer_) || any;
+    for (const Probe& probe : probes) {
+        if (probe.consumer_ == nullptr) continue;
+        set_disabled(*probe.consumer_);
+        any = true;
+    }
     if (!any || is_copied_half_way_) return any;
     Idle idle(*this);
     for (const Probe& probe : probes)

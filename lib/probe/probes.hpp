@@ -47,8 +47,9 @@ public:
     static Result<void> are_possible() noexcept;
     // All or none.
     Result<void> enable(std::span<const Probe> probes);
-    // Not waiting for anybody. Returns whether one was enabled.
+    // Not waiting for anybody. Returns whether one is attached.
     bool disable(std::span<const Probe> probes) noexcept;
+    static Result<void> set_cache(bool on) noexcept;
     // A handler asked for it.
     void disable_after_hit(detail::Consumer& consumer) noexcept;
     ProbeInfo info(const detail::Consumer& consumer);
@@ -72,7 +73,7 @@ private:
     void disarm_abandoned() noexcept;
     template <class Consumers>
     static ConsumerList* make_list(Consumers&& consumers) noexcept;
-    static bool publish_without_detached(Place& place) noexcept;
+    static void publish_without_detached(Place& place) noexcept;
     static void adopt(Copied copied) noexcept;
     void drop_all() noexcept;
     static void reclaim_consumer(Retired& item) noexcept;

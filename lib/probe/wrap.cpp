@@ -50,6 +50,7 @@ Result<void> Probes::wrap_one(Address at, const WrapEntry& entry, AllowBreakpoin
     prepare_denied();
     prepare_trap_guard();
     std::vector<Place*> made;
+    made.reserve(1);
     const Hold hold(*this);
     if (auto started = start(); !started) return started;
     if (is_copied_half_way_) return refuse(Errc::copied_half_way, {});

@@ -53,7 +53,8 @@ Examples:
   dynfunc list -m 'libstdc++*' -f 'std::basic_string*' ./server
   dynfunc list -m '*' python3 | grep '^  d'
 
-Nothing of the program is executed; its dynamic linker is asked what it would load.
+Nothing of the program is executed. With -m the dynamic linker that it names is run,
+and asked what it would load.
 Exit status: 0 done, also if nothing matches, 1 it cannot be done (stderr says why),
 2 wrong usage.)";
 

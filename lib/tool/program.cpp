@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <sstream>
+#include <string_view>
 
 extern char** environ;
 
@@ -78,9 +79,11 @@ Found<std::string> output_of(const std::vector<std::string>& words) {
         if (size < 0 && errno != EINTR) break;
     }
     int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    pid_t ended = 0;
+    while ((ended = waitpid(child, &status, 0)) < 0 && errno == EINTR) {
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return refused(words.front() + " cannot tell what would be loaded");
+    if (ended != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return refused(words.front() + " cannot tell what would be loaded");
     return text;
 }
 
@@ -119,8 +122,14 @@ Found<std::vector<std::string>> objects_of(const Program& program) {
     // "	libc.so.6 => /lib/libc.so.6 (0x…)", "	/lib64/ld-linux-x86-64.so.2 (0x…)", "	linux-vdso.so.1 (0x…)"
     std::istringstream lines(*text);
     for (std::string line; std::getline(lines, line);) {
-        const std::size_t begin = line.find('/'), end = line.rfind(" (0x");
-        if (begin == std::string::npos || end == std::string::npos || begin >= end) continue;
+        constexpr std::string_view arrow = " => ";
+        const std::size_t named = line.find(arrow), end = line.rfind(" (0x");
+        if (named != std::string::npos && line.substr(named + arrow.size()) == "not found")
+            return refused("needs " + line.substr(line.find_first_not_of('\t'), named - line.find_first_not_of('\t')) +
+                           ", which is not found");
+        if (end == std::string::npos) continue;
+        const std::size_t begin = named != std::string::npos ? named + arrow.size() : line.find_first_not_of('\t');
+        if (begin >= end || line.find('/', begin) >= end) continue;  // the kernel's own has no path
         objects.push_back(line.substr(begin, end - begin));
     }
     return objects;

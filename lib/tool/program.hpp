@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Programs, and what would be loaded with them; nothing of a program is executed.
+// Programs, and what would be loaded with them; nothing of a program is executed, but for the dynamic linker that it names.
 #pragma once
 
 #include <expected>

@@ -2,12 +2,14 @@
 // Probes that are attached and disabled: of every class, beside others, in batches, refused, from handlers, in children.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 #include <dynfunc/capabilities.hpp>
 #include <dynfunc/return_probe.hpp>
 #include <dynfunc/typed_probe.hpp>
 
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "child.hpp"
@@ -119,13 +121,14 @@ TEST_F(Enable, EachOfSeveralConsumersForItself) {
     EXPECT_EQ(run(), (Calls{0, 1, 0}));
 }
 
-TEST_F(Enable, ABatchOfAllKindsTwiceEach) {
-    std::vector<Counter> counters(2 * victim_kinds.size() * test::victim_places);
+// More than are taken at a time, in more than one way.
+TEST_F(Enable, ABatchOfAllKindsThreeTimesEach) {
+    std::vector<Counter> counters(3 * victim_kinds.size() * test::victim_places);
     std::vector<ProbeRequest> requests;
     std::vector<Victim> functions;
     for (const VictimKind& kind : victim_kinds)
         for (Victim function : kind.at)
-            for (int twice = 0; twice < 2; ++twice) {
+            for (int times = 0; times < 3; ++times) {
                 ProbeOptions options = counters[requests.size()].options(kind.breakpoint);
                 options.is_enabled = false;
                 requests.push_back({function, options});
@@ -137,7 +140,7 @@ TEST_F(Enable, ABatchOfAllKindsTwiceEach) {
     for (Victim function : functions) linked.push_back(code_of(function));
     const auto all_run = [&](std::uint64_t expected) {
         for (Counter& counter : counters) counter.calls = 0;
-        for (std::size_t i = 0; i < functions.size(); i += 2) EXPECT_TRUE(is_right(functions[i]));
+        for (std::size_t i = 0; i < functions.size(); i += 3) EXPECT_TRUE(is_right(functions[i]));
         for (const Counter& counter : counters) EXPECT_EQ(counter.calls, expected);
     };
     all_run(0);
@@ -189,8 +192,7 @@ TEST_F(Enable, OneThatCannotBeDisabledKeepsNoneOfTheOthers) {
     const auto foreign = std::byte{0x90};
     test::write_naively(Address::of(changed), &foreign, 1);
     Probe::disable(probes);
-    for (std::size_t i = 0; i < probes.size(); ++i)
-        EXPECT_EQ(code_of(victim_kinds[1].at[i]) == linked[i], i != 2);
+    for (std::size_t i = 0; i < probes.size(); ++i) EXPECT_EQ(code_of(victim_kinds[1].at[i]) == linked[i], i != 2);
     EXPECT_EQ(code_of(changed)[0], foreign);
     test::write_naively(Address::of(changed), &armed[0], 1);
     EXPECT_TRUE(is_right(changed));
@@ -295,6 +297,45 @@ TEST_F(Enable, WhatIsUnloadedIsRefused) {
     EXPECT_FALSE(probes[0].is_enabled());
     EXPECT_TRUE(probes[0].enable());
     Probe::disable(probes);
+}
+
+TEST_F(Enable, WhatWasUnloadedWhileItWasEnabledIsRefused) {
+    void* const object = dlopen(DYNFUNC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL);
+    ASSERT_NE(object, nullptr);
+    Counter counter;
+    Probe probe = attach(reinterpret_cast<int (*)(int)>(dlsym(object, "plugin_function")), counter, true);
+    dlclose(object);
+    probe.disable();
+    const auto refused = probe.enable();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::not_loaded) << refused.error().message();
+    EXPECT_FALSE(probe.is_enabled());
+}
+
+// A second one, too, waits for who is inside.
+TEST_F(Enable, WhoHasDisabledFindsNobodyInside) {
+    static std::atomic<bool> is_inside, may_leave, has_left;
+    is_inside = may_leave = has_left = false;
+    const Victim function = victim_kinds[0].at[0];
+    auto attached = Probe::attach(function, {.on_hit = [](ProbeHit&) {
+                                      is_inside = true;
+                                      while (!may_leave) sched_yield();
+                                      has_left = true;
+                                      return AfterHit::keep;
+                                  }});
+    ASSERT_TRUE(attached);
+    std::jthread hit([&] { is_right(function); });
+    while (!is_inside) sched_yield();
+    std::atomic<int> calls{0};
+    const auto disable = [&] {
+        ++calls;
+        attached->disable();
+        EXPECT_TRUE(has_left);
+    };
+    std::jthread first(disable), second(disable);
+    while (calls != 2) sched_yield();
+    for (int i = 0; i < 1000; ++i) sched_yield();
+    may_leave = true;
 }
 
 TEST_F(Enable, AChildThatHasDroppedThemMayEnableThem) {
