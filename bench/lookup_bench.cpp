@@ -4,11 +4,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -39,7 +37,7 @@ public:
         memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory_ == MAP_FAILED) std::abort();
         table().size = size;
-        for (const std::uint64_t at : addresses) table().put(table().place_of(at), at, resume_of(at));
+        for (const std::uint64_t at : addresses) table().put(at, resume_of(at));
     }
     ~OwnTable() { munmap(memory_, bytes_); }
     OwnTable(const OwnTable&) = delete;

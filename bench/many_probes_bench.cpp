@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <span>
@@ -17,7 +16,6 @@
 
 #include "benches.hpp"
 #include "module.hpp"
-#include "refused.hpp"
 
 namespace bench {
 namespace {

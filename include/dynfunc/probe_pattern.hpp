@@ -37,10 +37,10 @@ class [[nodiscard]] ProbePattern {
 public:
     // `module`: of the file name, without its folder unless there is a / in it; the program has the name that it was started
     // by. `function`: of the name as it is exported (of C++ functions: mangled). Both as fnmatch(3): * ? [...]. Every match
-    // gets a probe with these options, and is enabled; what is refused is listed, and is no error. Not seen: objects in other namespaces of the
-    // dynamic linker (dlmopen); what is loaded while a handler on that thread calls dlopen(), until the next change. Threads:
-    // any, not handlers.  Blocks: on the dynamic linker's lock, other attaches and detaches.  Errors: no_callback; of the probe
-    // on the dynamic linker; text_not_writable, sync_failed, out_of_memory.  Throws: std::bad_alloc.
+    // gets a probe with these options, and is enabled; what is refused is listed, and is no error. Not seen: objects in other
+    // namespaces of the dynamic linker (dlmopen); what is loaded while a handler on that thread calls dlopen(), until the next
+    // change. Threads: any, not handlers.  Blocks: on the dynamic linker's lock, other attaches and detaches.  Errors:
+    // no_callback; of the probe on the dynamic linker; text_not_writable, sync_failed, out_of_memory.  Throws: std::bad_alloc.
     DYNFUNC_EXPORT static Result<ProbePattern> attach(std::string_view module, std::string_view function,
                                                       const ProbeOptions& options);
 

@@ -81,7 +81,7 @@ public:
             few_[count_++] = value;
             return true;
         }
-        for (; many_.size() < count_;)
+        while (many_.size() < count_)
             if (!many_.push_back(few_[many_.size()])) {
                 many_.clear();
                 return false;

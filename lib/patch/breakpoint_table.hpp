@@ -31,12 +31,15 @@ struct BreakpointTable {
             if (there == at || there == 0) return places()[i];
         }
     }
-    // Threads: one at a time.
-    void put(Place& place, std::uintptr_t at, std::uint64_t resume) noexcept {
+    // Whether it was known, and led elsewhere.  Threads: one at a time.
+    bool put(std::uintptr_t at, std::uint64_t resume) noexcept {
+        Place& place = place_of(at);
+        const std::uint64_t before = place.resume.load(std::memory_order_relaxed);
         place.resume.store(resume, std::memory_order_release);
-        if (place.at.load(std::memory_order_relaxed) == at) return;
+        if (place.at.load(std::memory_order_relaxed) == at) return before != resume;
         place.at.store(at, std::memory_order_release);
         ++used;
+        return false;
     }
     // 0: it is not there.
     [[gnu::always_inline]] std::uint64_t find(std::uintptr_t at) noexcept {

@@ -47,19 +47,21 @@ constinit std::atomic<Caches*> caches{nullptr};  // null: off
 constinit Caches* made_caches = nullptr;         // under the text lock; threads may be in them for ever
 
 // 0: it is none of ours.
+[[gnu::always_inline]] inline std::uint64_t find_in_table(std::uintptr_t at) noexcept {
+    BreakpointTable* const now = table.load(std::memory_order_acquire);
+    return now == nullptr ? 0 : now->find(at);
+}
+
+// The same through the cache, where there is one.
 [[gnu::section("dynfunc_hot")]] std::uint64_t resume_of(std::uintptr_t at) noexcept {
     Caches* const cached = caches.load(std::memory_order_acquire);
-    if (cached == nullptr) {
-        BreakpointTable* const now = table.load(std::memory_order_acquire);
-        return now == nullptr ? 0 : now->find(at);
-    }
+    if (cached == nullptr) return find_in_table(at);
     LookupCache& cache = cached->mine();
     // (Y) before the table: what is put belongs to this generation, or is forgotten with it.
     const std::uint64_t generation = changed.load(std::memory_order_acquire);
     std::uint64_t resume = 0;
     if (cache.find(at, generation, resume)) return resume;
-    BreakpointTable* const now = table.load(std::memory_order_acquire);
-    resume = now == nullptr ? 0 : now->find(at);
+    resume = find_in_table(at);
     if (resume != 0) cache.put(at, generation, resume);
     return resume;
 }
@@ -155,15 +157,11 @@ Result<void> put(Address at, std::uint64_t resume) noexcept {
         BreakpointTable* larger = make_table(now == nullptr ? BreakpointTable::smallest : BreakpointTable::growth * now->size);
         if (larger == nullptr) return std::unexpected(Error{.code = Errc::out_of_memory, .address = at, .os_error = ENOMEM});
         for (std::size_t i = 0; now != nullptr && i < now->size; ++i)
-            if (const BreakpointTable::Place& old = now->places()[i]; old.at != 0)
-                larger->put(larger->place_of(old.at), old.at, old.resume);
+            if (const BreakpointTable::Place& old = now->places()[i]; old.at != 0) larger->put(old.at, old.resume);
         table.store(larger, std::memory_order_release);
         now = larger;
     }
-    BreakpointTable::Place& place = now->place_of(at.value);
-    const bool changes =
-        place.at.load(std::memory_order_relaxed) == at.value && place.resume.load(std::memory_order_relaxed) != resume;
-    now->put(place, at.value, resume);
+    const bool changes = now->put(at.value, resume);
     // (Y) after the table: whoever sees the next generation finds what it has.
     if (changes) changed.store(changed.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     return {};
@@ -182,8 +180,7 @@ Result<void> Breakpoints::enter(Address at, const SiteCode& instead) noexcept {
 }
 
 bool Breakpoints::find(Address at, SiteCode& instead) noexcept {
-    BreakpointTable* const now = table.load(std::memory_order_acquire);
-    const std::uint64_t resume = now == nullptr ? 0 : now->find(at.value);
+    const std::uint64_t resume = find_in_table(at.value);
     if ((resume & is_code) != is_code) return false;
     std::memcpy(instead.data(), &resume, instead.size());
     return true;

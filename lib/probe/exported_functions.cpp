@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <tuple>
 
+#include "object_pattern.hpp"
+
 namespace dynfunc {
 namespace {
 
@@ -64,11 +66,7 @@ private:
 
 }  // namespace
 
-bool LoadedObject::matches(const std::string& pattern) const noexcept {
-    const std::size_t slash = path.rfind('/');
-    const bool whole = slash == path.npos || pattern.find('/') != pattern.npos;
-    return fnmatch(pattern.c_str(), path.c_str() + (whole ? 0 : slash + 1), 0) == 0;
-}
+bool LoadedObject::matches(const std::string& pattern) const noexcept { return matches_object(pattern, path); }
 
 std::vector<ExportedFunction> exported_functions(const LoadedObject& object, const std::string& pattern) {
     std::vector<ExportedFunction> found;

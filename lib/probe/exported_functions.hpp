@@ -24,7 +24,7 @@ struct LoadedObject {
     bool is_program;
 
     bool is(const LoadedObject& other) const noexcept { return base == other.base && dynamic == other.dynamic; }
-    // fnmatch(3), of the file name, or of the whole path if there is a / in the pattern.
+    // As matches_object() (object_pattern.hpp).
     bool matches(const std::string& pattern) const noexcept;
 };
 

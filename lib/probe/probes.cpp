@@ -30,8 +30,9 @@ using detail::Consumer;
 namespace {
 
 bool is_enabled(const Consumer* consumer) noexcept { return !__atomic_load_n(&consumer->is_disabled, __ATOMIC_RELAXED); }
-bool has_enabled(const Place& place) noexcept {
-    return std::ranges::any_of(place.consumers(), is_enabled, &ConsumerList::Entry::consumer);
+bool has_enabled(const ConsumerList* list) noexcept {
+    return list != nullptr &&
+           std::any_of(list->begin(), list->last + 1, [](const auto& entry) { return is_enabled(entry.consumer); });
 }
 // Returns whether it did until now.
 bool set_disabled(Consumer& consumer) noexcept { return !__atomic_exchange_n(&consumer.is_disabled, true, __ATOMIC_RELAXED); }
@@ -291,7 +292,7 @@ public:
     Idle(const Idle&) = delete;
     ~Idle() { disarm(); }
     void look_at(Place& place) noexcept {
-        if (!place.is_armed || has_enabled(place)) return;
+        if (!place.is_armed || has_enabled(place.hit.consumers)) return;
         if (found_.push_back(&place)) return;
         disarm();
         Place* const one = &place;
@@ -416,9 +417,7 @@ void Probes::disable_after_hit(Consumer& consumer) noexcept {
     if (!set_disabled(consumer)) return;
     Place& place = *consumer.place;
     const ConsumerList* const list = __atomic_load_n(&place.hit.consumers, __ATOMIC_ACQUIRE);
-    if (list == nullptr ||
-        std::any_of(list->begin(), list->last + 1, [](const auto& entry) { return is_enabled(entry.consumer); }))
-        return;
+    if (list == nullptr || has_enabled(list)) return;
     if (place.is_abandoned.exchange(true, std::memory_order_seq_cst)) return;
     place.next_abandoned = abandoned_.load(std::memory_order_relaxed);
     while (!abandoned_.compare_exchange_weak(place.next_abandoned, &place, std::memory_order_seq_cst)) {
@@ -437,7 +436,7 @@ void Probes::disarm_abandoned() noexcept {
         Place* place = next;
         next = place->next_abandoned;
         place->is_abandoned.store(false, std::memory_order_seq_cst);
-        if (has_enabled(*place)) continue;
+        if (has_enabled(place->hit.consumers)) continue;
         if (place->is_armed) places_.disarm({&place, 1});
     }
 }

@@ -3,12 +3,14 @@
 #include <dynfunc/inspect.hpp>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
 
+#include "object_pattern.hpp"
 #include "program.hpp"
 #include "report.hpp"
 
@@ -89,7 +91,8 @@ int run(const List& list) {
     if (!objects) return complain(program->path, objects.error().c_str());
     int status = 0;
     for (const std::string& object : *objects) {
-        if (!list.modules.empty() && !tool::matches_object(list.modules, object)) continue;
+        const auto matches = [&](const std::string& pattern) { return dynfunc::matches_object(pattern, object); };
+        if (!list.modules.empty() && std::ranges::none_of(list.modules, matches)) continue;
         const auto found = dynfunc::inspect_file(object);
         const int done =
             found ? print(tool::listing(*found, list.functions)) : complain(object, found.error().message().c_str());

@@ -2,7 +2,6 @@
 #include "program.hpp"
 
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <gelf.h>
 #include <libelf.h>
 #include <spawn.h>
@@ -133,13 +132,6 @@ Found<std::vector<std::string>> objects_of(const Program& program) {
         objects.push_back(line.substr(begin, end - begin));
     }
     return objects;
-}
-
-bool matches_object(const std::vector<std::string>& patterns, const std::string& path) {
-    return std::ranges::any_of(patterns, [&](const std::string& pattern) {
-        const std::string name = pattern.find('/') != std::string::npos ? path : path.substr(path.rfind('/') + 1);
-        return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-    });
 }
 
 }  // namespace dynfunc::tool

@@ -24,7 +24,4 @@ Found<Program> find_program(const std::string& name);
 // that is run, and asked (--list).
 Found<std::vector<std::string>> objects_of(const Program& program);
 
-// Whether fnmatch(3) finds one of the patterns in the object's file name, or in its path if there is a slash in the pattern.
-bool matches_object(const std::vector<std::string>& patterns, const std::string& path);
-
 }  // namespace dynfunc::tool
