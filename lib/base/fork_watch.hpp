@@ -15,6 +15,7 @@ public:
     // Starts watching; again in a child, after is_new_process() was answered.
     // Threads: one at a time. Where it was never called, or there is no memory for the page, the process id decides.
     void arm() noexcept;
+    bool is_armed() const noexcept { return armed_in_ != 0; }
     // Whether this is a child since arm().
     bool is_new_process() const noexcept;
 

@@ -59,6 +59,8 @@ void RankedMutex::unlock() noexcept {
     pthread_setcancelstate(before, &before);
 }
 
+bool RankedMutex::is_mine() const noexcept { return (dynfunc_thread_work & bit(rank_)) != 0; }
+
 bool RankedMutex::reset_in_child() noexcept {
     unmark(rank_);
     const bool was_held = pthread_mutex_trylock(&mutex_) != 0;

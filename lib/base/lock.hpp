@@ -36,6 +36,8 @@ public:
     // In the only thread of a child process: whoever held the lock stayed in the parent. Returns whether somebody did.
     bool reset_in_child() noexcept;
     LockRank rank() const noexcept { return rank_; }
+    // Whether this thread holds it: there is one lock of a rank.
+    bool is_mine() const noexcept;
 
 private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,7 +34,10 @@ int sync_sequences(unsigned cpu) noexcept {
 }
 
 std::size_t page_size() noexcept {
-    static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    static constinit std::atomic<std::size_t> known{0};
+    if (const std::size_t size = known.load(std::memory_order_relaxed)) return size;
+    const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    known.store(size, std::memory_order_relaxed);
     return size;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "first_use.hpp"
 #include "reclaim.hpp"
 #include "registry.hpp"
 
@@ -41,9 +42,8 @@ private:
 };
 
 Patterns& Patterns::instance() noexcept {
-    alignas(Patterns) static std::byte storage[sizeof(Patterns)];
-    static Patterns* const patterns = new (storage) Patterns;
-    return *patterns;
+    static constinit MadeOnFirstUse<Patterns> patterns;
+    return patterns.get([] { return Patterns(); });
 }
 
 // All that match, or none. `for_each_tracepoint` calls its argument with each key that is to be looked at.

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "backend.hpp"
+#include "first_use.hpp"
 #include "os.hpp"
 #include "patterns.hpp"
 #include "reclaim.hpp"
@@ -46,9 +47,8 @@ std::uint64_t read_site(const BranchRecord& record) noexcept {
 }  // namespace
 
 Registry& Registry::instance() noexcept {
-    alignas(Registry) static std::byte storage[sizeof(Registry)];
-    static Registry* const registry = new (storage) Registry;
-    return *registry;
+    static constinit MadeOnFirstUse<Registry> registry;
+    return registry.get([] { return Registry(); });
 }
 
 Registry::Hold::Hold(Registry& registry) noexcept : registry_(registry) {
@@ -67,37 +67,77 @@ void Registry::start() noexcept {
     if (started_) return;
     started_ = true;
     change_call_sites(backend().call_sites);
+}
+
+void Registry::prepare() noexcept {
+    const Hold hold(*this);
+    start();
+}
+
+void Registry::watch_forks() noexcept {
     fork_watch_.arm();
-    pthread_atfork(
-        [] {
-            for (ForkPart* part = instance().fork_parts_; part != nullptr; part = part->next) part->lock.lock();
-            Patterns::instance().lock();
-            instance().lock_.lock();
-        },
-        [] {
-            if (backend().writing != nullptr) backend().writing->leave_to_child();
-            instance().unlock_all();
-        },
-        [] {
-            instance().adopt_child(Copied::under_the_lock);
-            instance().unlock_all();
-        });
+    pthread_atfork([] { instance().lock_all(); },
+                   [] {
+                       if (instance().started_ && backend().writing != nullptr) backend().writing->leave_to_child();
+                       instance().unlock_all();
+                   },
+                   [] {
+                       instance().adopt_child(Copied::under_the_lock);
+                       instance().unlock_all();
+                   });
+}
+
+namespace {
+
+// Before anything else of this process can take a lock that a fork has to know, and after FirstUse: handlers run before a fork
+// the last one first.
+[[gnu::constructor(102)]] void start_watching_forks() noexcept { Registry::instance().watch_forks(); }
+
+}  // namespace
+
+namespace {
+
+// Last locked, first unlocked: each puts back what it found of the thread's cancellation.
+void unlock_parts(ForkPart* part) noexcept {
+    if (part == nullptr) return;
+    unlock_parts(part->next.load(std::memory_order_acquire));
+    if (part->lock.is_mine()) part->lock.unlock();
+}
+
+}  // namespace
+
+// A part may be listed while we wait for the lock under which that happens, and its own lock be held by then: once more, all.
+void Registry::lock_all() noexcept {
+    for (bool is_complete = false; !is_complete;) {
+        for (ForkPart* part = fork_parts_.load(std::memory_order_acquire); part != nullptr;
+             part = part->next.load(std::memory_order_acquire))
+            part->lock.lock();
+        Patterns::instance().lock();
+        lock_.lock();
+        is_complete = true;
+        for (const ForkPart* part = fork_parts_; part != nullptr; part = part->next)
+            is_complete = is_complete && part->lock.is_mine();
+        if (!is_complete) unlock_all();
+    }
 }
 
 void Registry::unlock_all() noexcept {
     lock_.unlock();
     Patterns::instance().unlock();
-    for (ForkPart* part = fork_parts_; part != nullptr; part = part->next) part->lock.unlock();
+    unlock_parts(fork_parts_.load(std::memory_order_acquire));
 }
 
-void Registry::take_part_in_forks(ForkPart& part) noexcept {
+void Registry::adopt(ForkPart& part) noexcept {
     const Hold hold(*this);
-    start();
-    // In the order in which their locks may be taken.
-    ForkPart** at = &fork_parts_;
-    while (*at != nullptr && (*at)->lock.rank() < part.lock.rank()) at = &(*at)->next;
-    part.next = *at;
-    *at = &part;
+    if (part.is_listed) return;
+    part.is_listed = true;
+    std::atomic<ForkPart*>* at = &fork_parts_;
+    while (ForkPart* const before = at->load(std::memory_order_relaxed)) {
+        if (part.lock.rank() < before->lock.rank()) break;
+        at = &before->next;
+    }
+    part.next.store(at->load(std::memory_order_relaxed), std::memory_order_relaxed);
+    at->store(&part, std::memory_order_release);
 }
 
 bool Registry::has_call_site_in(AddressRange range) noexcept {
@@ -115,14 +155,15 @@ bool Registry::has_call_site_in(AddressRange range) noexcept {
 
 void Registry::adopt_child(Copied copied) noexcept {
     fork_watch_.arm();
-    if (backend().writing != nullptr) {
+    if (started_ && backend().writing != nullptr) {
         // A refusal shows at the next update, which then changes nothing and says why.
         static_cast<void>(os::register_sync_cores());
         static_cast<void>(backend().writing->adopt_in_child());
     }
     // Slots and text may differ from the keys: half an update was copied, or the parent went on writing to pages that were
     // still shared.
-    if (copied == Copied::at_any_moment || backend().capabilities.writer == TextWriter::memory_file) rebuild_caches();
+    if (started_ && (copied == Copied::at_any_moment || backend().capabilities.writer == TextWriter::memory_file))
+        rebuild_caches();
     for (ForkPart* part = fork_parts_; part != nullptr; part = part->next)
         part->adopt(copied == Copied::at_any_moment && part->was_held ? Copied::inside_a_change : copied);
 }

@@ -11,6 +11,7 @@
 #include <dynfunc/static_key.hpp>
 #include <dynfunc/tracepoint.hpp>
 
+#include <atomic>
 #include <optional>
 #include <span>
 
@@ -47,11 +48,13 @@ std::optional<std::size_t> find_duplicate(std::size_t size, FlagOf&& flag_of) no
 // How a process was made: by fork(), by a raw clone while nobody held the lock in question, or while somebody did.
 enum class Copied : std::uint8_t { under_the_lock, at_any_moment, inside_a_change };
 
-// A lock of a layer above that a fork must not find half-way through something, and what its child does then.
+// A lock of a layer above that a fork must not find half-way through something, and what its child does then. It is taken
+// through AdoptedLock, so that no fork can miss it.
 struct ForkPart {
     RankedMutex& lock;                      // of a rank below patterns
     void (*adopt)(Copied copied) noexcept;  // in the child, with both locks held
-    ForkPart* next = nullptr;
+    std::atomic<ForkPart*> next{nullptr};
+    bool is_listed = false;
     bool was_held = false;  // when a raw clone made this process
 };
 
@@ -59,8 +62,13 @@ struct ForkPart {
 class Registry {
 public:
     static Registry& instance() noexcept;
-    // Threads: any.  Once for each part, which stays for ever.
-    void take_part_in_forks(ForkPart& part) noexcept;
+    // A fresh child process is made our own, if that is where we are. From here on a fork finds `part`, which stays for ever.
+    // Threads: any.
+    void adopt(ForkPart& part) noexcept;
+    // What is left to a child process is the same whether objects have announced themselves or not.  Threads: any.
+    void prepare() noexcept;
+    // Once, before there is a thread that may fork.
+    void watch_forks() noexcept;
     // What may be patched in an object: visit(range) for every trampoline and branch site, which stay what they are, and for
     // the room of generated code. Under the lock.
     template <class Visit>
@@ -143,6 +151,7 @@ private:
 
     // registry.cpp: what comes and goes
     void start() noexcept;
+    void lock_all() noexcept;
     void unlock_all() noexcept;
     // The key that an entry of a DSO's table stands for; null if nobody uses it.
     //     entry.self == &entry        the usual case (null: an entry that no compiler made)
@@ -210,7 +219,7 @@ private:
 
     RankedMutex lock_{LockRank::text};
     ForkWatch fork_watch_;
-    ForkPart* fork_parts_ = nullptr;
+    std::atomic<ForkPart*> fork_parts_{nullptr};  // in the order in which their locks may be taken; added under the lock
     bool started_ = false;
     bool exiting_ = false;
     detail::Tables* first_ = nullptr;
@@ -235,18 +244,18 @@ void Registry::for_each_place_in(AddressRange object, Visit&& visit) {
     });
 }
 
-// A lock of a layer above. A fresh child process is made our own first, if that is where we are.
+// The lock of a part, held.
 class AdoptedLock {
 public:
-    explicit AdoptedLock(RankedMutex& lock) noexcept : lock_(lock) {
-        { const Registry::Hold adopted(Registry::instance()); }
-        lock_.lock();
+    explicit AdoptedLock(ForkPart& part) noexcept : part_(part) {
+        Registry::instance().adopt(part);
+        part_.lock.lock();
     }
-    ~AdoptedLock() { lock_.unlock(); }
+    ~AdoptedLock() { part_.lock.unlock(); }
     AdoptedLock(const AdoptedLock&) = delete;
 
 private:
-    RankedMutex& lock_;
+    ForkPart& part_;
 };
 
 }  // namespace dynfunc

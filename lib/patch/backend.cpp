@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "arch.hpp"
+#include "first_use.hpp"
 #include "os.hpp"
 #include "text_poke.hpp"
 
@@ -128,8 +129,9 @@ constinit std::array<Refusal, 6> Search::refusals_{};
 }  // namespace
 
 const Backend& backend() noexcept {
-    static const Backend found = Search().run();
-    return found;
+    // A fork waits for it: the code that is tried is the child's as it was built.
+    static constinit MadeOnFirstUse<Backend> found;
+    return found.get([] { return Search().run(); });
 }
 
 }  // namespace dynfunc

@@ -12,6 +12,7 @@
 #include <new>
 #include <string_view>
 
+#include "first_use.hpp"
 #include "mapped_memory.hpp"
 #include "sequences.hpp"
 
@@ -156,8 +157,8 @@ struct Machine {
     std::size_t online;
 
     static const Machine& get() {
-        static const Machine& machine = *new Machine{read_topology("/sys", possible_cpus("/sys")), online_cpus()};
-        return machine;
+        static constinit MadeOnFirstUse<Machine> machine;
+        return machine.get([] { return Machine{read_topology("/sys", possible_cpus("/sys")), online_cpus()}; });
     }
 
     static std::size_t online_cpus() noexcept {

@@ -3,10 +3,13 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 
+#include "first_use.hpp"
 #include "fork_watch.hpp"
 #include "os.hpp"
 #include "rseq_area.hpp"
@@ -18,16 +21,15 @@ constinit std::atomic<std::uint64_t> generation{0};
 constinit ForkWatch fork_watch{};
 
 void begin_generation() noexcept {
+    if (!fork_watch.is_armed()) return;  // there are no pools
     generation.fetch_add(1, std::memory_order_relaxed);
     // Inherited by some kernels and not by others; a refusal shows when it is first needed.
     if (cpu_area != 0) os::register_sync_sequences();
     fork_watch.arm();
 }
 
-void watch_forks() noexcept {
-    fork_watch.arm();
-    pthread_atfork(nullptr, nullptr, begin_generation);
-}
+// At start, not at the first use: which a fork waits for, as older C libraries do for whoever adds a handler.
+[[gnu::constructor(102)]] void watch_forks() noexcept { pthread_atfork(nullptr, nullptr, begin_generation); }
 
 #if defined(__SANITIZE_THREAD__)
 constexpr bool thread_sanitizer = true;
@@ -56,17 +58,28 @@ constinit std::ptrdiff_t cpu_area = 0;
 
 const SequenceSupport& sequence_support() noexcept {
     // Every pool is made after this; a process without one watches nothing.
-    static const SequenceSupport support = [] {
-        watch_forks();
+    static constinit MadeOnFirstUse<SequenceSupport> support;
+    return support.get([] {
+        fork_watch.arm();
         return find_support();
-    }();
-    return support;
+    });
 }
 
 void CpuGuess::ask() noexcept {
     const os::KeepErrno keep;
     const int now = sched_getcpu();
     cpu = now < 0 ? 0 : static_cast<unsigned>(now);
+}
+
+void mark_thread_without_sequences() noexcept {
+    const os::RseqArea area = os::rseq_area();
+    if (area.offset == 0) return;
+    const os::KeepErrno keep;
+    // The kernel compares with the area that it knows (EINVAL); only without one it looks at the address that it is given.
+    constexpr std::uintptr_t of_the_kernel = ~std::uintptr_t{0xfff};
+    constexpr unsigned area_bytes = 32;
+    if (syscall(SYS_rseq, of_the_kernel, area_bytes, 0, 0) == -1 && errno == EFAULT)
+        detail::Restartable::set_no_cpu(area.offset);
 }
 
 int interrupt_sequences(unsigned cpu) noexcept {

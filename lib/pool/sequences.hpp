@@ -44,6 +44,11 @@ inline unsigned guessed_cpu() noexcept {
     return cpu_guess.cpu;
 }
 
+// A thread whose area the C library has not given to the kernel yet has zeroes there, or what another thread left, which read
+// as the number of a CPU; nobody would interrupt its sequences. The area is made to say that there are none, until the kernel
+// writes. For whoever uses pools where a thread begins, before the first use in a thread.  Async-signal-safe; keeps errno.
+void mark_thread_without_sequences() noexcept;
+
 // Interrupts every sequence that runs on `cpu`; those that begin afterwards see what the caller wrote before. 0 or errno.
 // Async-signal-safe; keeps errno.
 int interrupt_sequences(unsigned cpu) noexcept;

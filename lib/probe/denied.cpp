@@ -3,10 +3,9 @@
 
 #include <dynfunc/detail/export.hpp>
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "return_slots.hpp"
 
@@ -15,32 +14,33 @@ extern "C" {
 DYNFUNC_HIDDEN extern const std::byte __start_dynfunc_hot[], __stop_dynfunc_hot[];
 }
 
+// Found by the dynamic linker when it loads us: a thread that asks it later may be copied by a fork in the middle of that, and
+// the child could never ask. Where there is no such function, null. Declared by other names, whatever headers say of them.
+// clang-format off
+// The entry points of the unwinder.
+#define DYNFUNC_UNWINDER(X)                                                                               \
+    X(_Unwind_RaiseException) X(_Unwind_Resume) X(_Unwind_Resume_or_Rethrow) X(_Unwind_ForcedUnwind)      \
+    X(_Unwind_Backtrace) X(_Unwind_DeleteException) X(_Unwind_Find_FDE) X(__register_frame)               \
+    X(__register_frame_info) X(__deregister_frame) X(__gxx_personality_v0)
+// Those that return twice, and those whose answer depends on the object that asks.
+#define DYNFUNC_CALLER_MATTERS(X)                                                                         \
+    X(setjmp) X(_setjmp) X(__sigsetjmp) X(sigsetjmp) X(vfork) X(__vfork) X(dlopen) X(dlmopen) X(dlsym)    \
+    X(dlvsym) X(mcount) X(_mcount) X(getcontext) X(swapcontext) X(__fentry__) X(__tls_get_addr)
+// clang-format on
+#define DYNFUNC_DECLARE(name) extern "C" [[gnu::weak]] void dynfunc_denied_##name() __asm__(#name);
+#define DYNFUNC_ADDRESS(name) &dynfunc_denied_##name,
+DYNFUNC_UNWINDER(DYNFUNC_DECLARE)
+DYNFUNC_CALLER_MATTERS(DYNFUNC_DECLARE)
+
 namespace dynfunc {
 namespace {
 
-constexpr std::array unwinder{"_Unwind_RaiseException", "_Unwind_Resume",      "_Unwind_Resume_or_Rethrow",
-                              "_Unwind_ForcedUnwind",   "_Unwind_Backtrace",   "_Unwind_DeleteException",
-                              "_Unwind_Find_FDE",       "__register_frame",    "__register_frame_info",
-                              "__deregister_frame",     "__gxx_personality_v0"};
+using Function = void (*)();
+constinit const Function unwinder[] = {DYNFUNC_UNWINDER(DYNFUNC_ADDRESS)};
+constinit const Function callers_matter[] = {DYNFUNC_CALLER_MATTERS(DYNFUNC_ADDRESS)};
 
-// Those that return twice, and those whose answer depends on the object that asks.
-constexpr std::array callers_matter{"setjmp",     "_setjmp",     "__sigsetjmp", "sigsetjmp",     "vfork",  "__vfork",
-                                    "dlopen",     "dlmopen",     "dlsym",       "dlvsym",        "mcount", "_mcount",
-                                    "getcontext", "swapcontext", "__fentry__",  "__tls_get_addr"};
-
-template <const auto& names>
-const auto& addresses() noexcept {
-    static const auto found = [] {
-        std::array<Address, names.size()> to{};
-        std::ranges::transform(names, to.begin(), [](const char* name) { return Address::of(dlsym(RTLD_DEFAULT, name)); });
-        return to;
-    }();
-    return found;
-}
-
-template <const auto& names>
-bool is_among(Address at) noexcept {
-    return at && std::ranges::find(addresses<names>(), at) != addresses<names>().end();
+bool is_among(std::span<const Function> functions, Address at) noexcept {
+    return at && std::ranges::any_of(functions, [at](Function each) { return Address::of(each) == at; });
 }
 
 // What signal handlers return to, as unwinders compare it (libgcc, config/i386/linux-unwind.h): mov $15, %rax; syscall.
@@ -49,15 +49,10 @@ constexpr std::array signal_return{std::byte{0x48}, std::byte{0xc7}, std::byte{0
 
 }  // namespace
 
-void prepare_denied() noexcept {
-    static_cast<void>(addresses<unwinder>());
-    static_cast<void>(addresses<callers_matter>());
-}
-
-bool is_return_denied(Address at) noexcept { return is_among<callers_matter>(at); }
+bool is_return_denied(Address at) noexcept { return is_among(callers_matter, at); }
 
 bool is_denied(Address at, AddressRange function) noexcept {
-    if (is_among<unwinder>(at)) return true;
+    if (is_among(unwinder, at)) return true;
     // Any byte of it that changes hides it: one that a jump in front of it would replace, too (the C library's unwind
     // information begins a byte early).
     constexpr std::ptrdiff_t most_replaced = 8;

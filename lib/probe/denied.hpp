@@ -6,9 +6,6 @@
 
 namespace dynfunc {
 
-// Asks the dynamic linker for names, once. Threads: any; no lock is held.
-void prepare_denied() noexcept;
-
 // Entry points of the unwinder, which reads the stack it runs on, and the code that returns from signal handlers, which
 // unwinders know by its bytes.
 bool is_denied(Address at, AddressRange function) noexcept;

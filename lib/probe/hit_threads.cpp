@@ -13,6 +13,7 @@
 #include "fatal.hpp"
 #include "os.hpp"
 #include "return_records.hpp"
+#include "sequences.hpp"
 
 namespace dynfunc {
 namespace {
@@ -63,6 +64,7 @@ void dynfunc_register_hit_thread(void*, Registers*) noexcept {
     if (dynfunc_hit_counts == nullptr) {
         HitCounts* const counts = claim();
         counts->errno_at = &errno;
+        mark_thread_without_sequences();  // the first code of a thread may have a probe
         dynfunc_hit_counts = counts;
         if (has_thread_end) pthread_setspecific(thread_end, counts);  // otherwise it is not reused: memory, no harm
     }

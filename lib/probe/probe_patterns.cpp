@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "exported_functions.hpp"
+#include "first_use.hpp"
 #include "lock.hpp"
 #include "probes.hpp"
 #include "reclaim.hpp"
@@ -74,9 +75,8 @@ const r_debug* debug_interface() noexcept {
 class ProbePatterns {
 public:
     static ProbePatterns& instance() noexcept {
-        alignas(ProbePatterns) static std::byte storage[sizeof(ProbePatterns)];
-        static ProbePatterns* const patterns = new (storage) ProbePatterns;
-        return *patterns;
+        static constinit MadeOnFirstUse<ProbePatterns> patterns;
+        return patterns.get([] { return ProbePatterns(); });
     }
 
     Result<ProbePattern> attach(std::string_view module, std::string_view function, const ProbeOptions& options);
@@ -100,7 +100,7 @@ private:
 // Once; the probe stays.
 Result<void> ProbePatterns::watch() {
     {
-        const AdoptedLock hold(lock_);
+        const AdoptedLock hold(fork_part_);
         if (debug_ != nullptr) return {};
     }
     const r_debug* const debug = debug_interface();
@@ -110,8 +110,7 @@ Result<void> ProbePatterns::watch() {
                                    return AfterHit::keep;
                                }});
     if (!probe) return std::unexpected(probe.error());
-    Registry::instance().take_part_in_forks(fork_part_);
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     debug_ = debug;
     watching_ = std::move(*probe);
     return {};
@@ -144,7 +143,7 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
 
 // In the dynamic linker, when its list has changed.
 void ProbePatterns::on_change() noexcept {
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     if (debug_ == nullptr || debug_->r_state != r_debug::RT_CONSISTENT) return;
     for (const auto& pattern : patterns_) {
         std::erase_if(pattern->applied, [this](FunctionPattern::Applied& applied) {
@@ -195,7 +194,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     auto made = std::make_unique<FunctionPattern>(module, function, options);
     FunctionPattern& pattern = *made;
     {
-        const AdoptedLock hold(lock_);
+        const AdoptedLock hold(fork_part_);
         patterns_.push_back(std::move(made));
     }
     ProbePattern handle(&pattern);
@@ -232,7 +231,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     for (const auto& [object, functions] : found.objects) loaded.emplace_back(object);
     Result<void> applied;
     {
-        const AdoptedLock hold(lock_);
+        const AdoptedLock hold(fork_part_);
         for (std::size_t i = 0; i < loaded.size() && applied; ++i)
             if (loaded[i].is_loaded()) applied = apply(pattern, found.objects[i].first, found.objects[i].second);
     }
@@ -243,7 +242,7 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
 void ProbePatterns::detach(FunctionPattern& pattern) noexcept {
     std::unique_ptr<FunctionPattern> gone;
     {
-        const AdoptedLock hold(lock_);
+        const AdoptedLock hold(fork_part_);
         const auto listed = std::ranges::find(patterns_, &pattern, &std::unique_ptr<FunctionPattern>::get);
         gone = std::move(*listed);
         patterns_.erase(listed);
@@ -254,7 +253,7 @@ void ProbePatterns::detach(FunctionPattern& pattern) noexcept {
 }
 
 std::vector<PatternMatch> ProbePatterns::matches(const FunctionPattern& pattern) {
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     std::vector<PatternMatch> all;
     for (const FunctionPattern::Applied& applied : pattern.applied)
         for (const FunctionPattern::Match& match : applied.matches)
@@ -263,7 +262,7 @@ std::vector<PatternMatch> ProbePatterns::matches(const FunctionPattern& pattern)
 }
 
 std::vector<PatternRefusal> ProbePatterns::refused(const FunctionPattern& pattern) {
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     std::vector<PatternRefusal> all;
     for (const FunctionPattern::Applied& applied : pattern.applied)
         all.insert(all.end(), applied.refused.begin(), applied.refused.end());
@@ -271,7 +270,7 @@ std::vector<PatternRefusal> ProbePatterns::refused(const FunctionPattern& patter
 }
 
 std::size_t ProbePatterns::missed_objects(const FunctionPattern& pattern) noexcept {
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     return pattern.missed_objects;
 }
 

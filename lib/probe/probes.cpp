@@ -17,6 +17,7 @@
 #include "backend.hpp"
 #include "breakpoints.hpp"
 #include "denied.hpp"
+#include "first_use.hpp"
 #include "os.hpp"
 #include "reclaim.hpp"
 #include "return_slots.hpp"
@@ -44,9 +45,8 @@ void reclaim_list(Retired& item) noexcept { ::operator delete(static_cast<Consum
 }  // namespace
 
 Probes& Probes::instance() noexcept {
-    alignas(Probes) static std::byte storage[sizeof(Probes)];
-    static Probes* const probes = new (storage) Probes;
-    return *probes;
+    static constinit MadeOnFirstUse<Probes> probes;
+    return probes.get([] { return Probes(); });
 }
 
 Result<void> Probes::are_possible() noexcept {
@@ -66,7 +66,7 @@ Result<void> Probes::start() noexcept {
     if (started_) return {};
     if (auto possible = are_possible(); !possible) return possible;
     dynfunc_keep_vectors = arch::with_vectors();
-    Registry::instance().take_part_in_forks(fork_part_);
+    Registry::instance().prepare();
     started_ = true;
     // Without memory for it, as if nobody had asked.
     if (backend().probe_cache && !cache_is_chosen.load(std::memory_order_relaxed)) static_cast<void>(set_cache(true));
@@ -180,7 +180,6 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
         addresses.push_back(*at);
     }
     static_cast<void>(backend());
-    prepare_denied();
     prepare_trap_guard();
     std::vector<Probe> attached;
     attached.reserve(requests.size());

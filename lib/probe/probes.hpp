@@ -95,7 +95,7 @@ private:
 class Probes::Hold {
 public:
     explicit Hold(Probes& probes) noexcept : probes_(probes) {
-        { const Registry::Hold adopted(Registry::instance()); }
+        Registry::instance().adopt(probes_.fork_part_);
         probes_.lock_.lock();
         probes_.places_.forget_seen();
     }

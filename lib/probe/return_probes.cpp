@@ -9,6 +9,7 @@
 
 #include <dynfunc/object_pool.hpp>
 
+#include "first_use.hpp"
 #include "os.hpp"
 #include "probes.hpp"
 #include "reclaim.hpp"
@@ -71,9 +72,8 @@ void dynfunc_forget_tracked(void* first, Registers*) noexcept {
 }
 
 ReturnProbes& ReturnProbes::instance() noexcept {
-    alignas(ReturnProbes) static std::byte storage[sizeof(ReturnProbes)];
-    static ReturnProbes* const probes = new (storage) ReturnProbes;
-    return *probes;
+    static constinit MadeOnFirstUse<ReturnProbes> probes;
+    return probes.get([] { return ReturnProbes(); });
 }
 
 void ReturnProbes::adopt(Copied copied) noexcept {
@@ -98,10 +98,8 @@ Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, c
     core->need_vectors = plan.needs == Needs::vectors;
     core->destroy_data = plan.destroy;
     {
-        const AdoptedLock hold(lock_);
+        const AdoptedLock hold(fork_part_);
         if (is_copied_half_way_) return refuse(Errc::copied_half_way, {});
-        if (!started_) Registry::instance().take_part_in_forks(fork_part_);
-        started_ = true;
         see_to_leaving();
         auto records = records_.take(active);
         if (!records) return std::unexpected(records.error());
@@ -114,7 +112,7 @@ Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, c
         ~Undo() {
             if (core == nullptr) return;
             if (core->pool != nullptr) detail::leave_pool(*core->pool);
-            const AdoptedLock hold(probes.lock_);
+            const AdoptedLock hold(probes.fork_part_);
             probes.records_.give_back(core->records);
         }
     } undo{*this, core};
@@ -186,7 +184,7 @@ void ReturnProbes::detach(ReturnCore& core, bool wait) noexcept {
 
 void ReturnProbes::leave(Retired& item) noexcept {
     ReturnProbes& probes = instance();
-    const AdoptedLock hold(probes.lock_);
+    const AdoptedLock hold(probes.fork_part_);
     auto& core = static_cast<ReturnCore&>(item);
     core.next_leaving = std::exchange(probes.leaving_, &core);
     probes.see_to_leaving();
@@ -210,12 +208,12 @@ void ReturnProbes::destroy(Retired& item) noexcept {
     const std::unique_ptr<ReturnCore> core(static_cast<ReturnCore*>(&item));
     detail::leave_pool(*core->pool);
     ReturnProbes& probes = instance();
-    const AdoptedLock hold(probes.lock_);
+    const AdoptedLock hold(probes.fork_part_);
     probes.records_.give_back(core->records);
 }
 
 std::size_t ReturnProbes::in_flight(const ReturnCore& core) noexcept {
-    const AdoptedLock hold(lock_);
+    const AdoptedLock hold(fork_part_);
     see_to_leaving();
     return ReturnRecords::collect(core.records);
 }

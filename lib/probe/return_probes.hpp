@@ -44,7 +44,6 @@ private:
 
     RankedMutex lock_{LockRank::return_probes};
     ForkPart fork_part_{lock_, &adopt};
-    bool started_ = false;
     bool is_copied_half_way_ = false;
     ReturnRecords records_;
     detail::ReturnCore* leaving_ = nullptr;  // detached, with calls in flight

@@ -4,11 +4,13 @@
 #include <dynfunc/probe.hpp>
 
 #include <dlfcn.h>
+#include <gnu/libc-version.h>
 #include <signal.h>
 
 #include <atomic>
 
 #include "breakpoints.hpp"
+#include "exported_functions.hpp"
 
 namespace dynfunc {
 namespace {
@@ -60,13 +62,18 @@ AfterHit on_set_mask(ProbeHit& hit) {
 
 }  // namespace
 
-void prepare_trap_guard() noexcept {
+void prepare_trap_guard() {
     if (set_mask.load(std::memory_order_acquire) != nullptr) return;
-    void* const libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    if (libc == nullptr) return;
-    set_handler.store(reinterpret_cast<SetHandler>(dlsym(libc, "sigaction")), std::memory_order_relaxed);
-    set_mask.store(reinterpret_cast<SetMask>(dlsym(libc, "pthread_sigmask")), std::memory_order_release);
-    dlclose(libc);
+    dl_find_object libc{};
+    // By its own tables, not by the dynamic linker, for the reason that denied.cpp gives.
+    if (_dl_find_object(reinterpret_cast<void*>(&gnu_get_libc_version), &libc) != 0) return;
+    const link_map& map = *libc.dlfo_link_map;
+    if (map.l_ld == nullptr) return;
+    const LoadedObject object{Address{map.l_addr}, map.l_ld, map.l_name, false};
+    const auto handlers = exported_functions(object, "sigaction"), masks = exported_functions(object, "pthread_sigmask");
+    if (handlers.empty() || masks.empty()) return;
+    set_handler.store(handlers.front().at.as<SetHandler>(), std::memory_order_relaxed);
+    set_mask.store(masks.front().at.as<SetMask>(), std::memory_order_release);
 }
 
 void start_trap_guard() {

@@ -9,8 +9,8 @@
 
 namespace dynfunc {
 
-// Finds the functions. Asks the dynamic linker: not under a lock.
-void prepare_trap_guard() noexcept;
+// Finds the functions. Throws: std::bad_alloc.
+void prepare_trap_guard();
 // Attaches those probes, once; where that is refused, the program's handlers are still taken from at each attach.
 // Threads: no lock is held but that of patterns. Throws: std::bad_alloc.
 void start_trap_guard();

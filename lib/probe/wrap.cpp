@@ -47,7 +47,6 @@ Result<void> Probes::wrap(Address at, const WrapEntry& entry, AllowBreakpoint br
 
 Result<void> Probes::wrap_one(Address at, const WrapEntry& entry, AllowBreakpoint breakpoint, WrapCore& core) {
     static_cast<void>(backend());
-    prepare_denied();
     prepare_trap_guard();
     std::vector<Place*> made;
     made.reserve(1);

@@ -13,6 +13,8 @@
 
 #include "address_space.hpp"
 #include "child.hpp"
+#include "patterns.hpp"
+#include "registry.hpp"
 #include "surroundings.hpp"
 
 namespace forked {
@@ -184,6 +186,64 @@ TEST_P(Fork, WhileOtherThreadsRetarget) {
 
 INSTANTIATE_TEST_SUITE_P(By, Fork, testing::Values(&by_fork, &by_raw_clone),
                          [](const auto& param) { return param.param == &by_fork ? "Fork" : "RawClone"; });
+
+// A lock of a layer above that is listed while a fork is under way, and held.
+namespace listed_late {
+
+constinit std::atomic<bool> is_inside{false};
+constinit RankedMutex early_lock{LockRank::probe_patterns}, late_lock{LockRank::return_probes};
+constinit ForkPart early{early_lock, [](Copied) noexcept {}};
+constinit bool was_whole = false;
+constinit ForkPart late{late_lock,
+                        [](Copied) noexcept { was_whole = !is_inside && late_lock.is_mine() && early_lock.is_mine(); }};
+
+bool is_free(RankedMutex& lock) {
+    if (!lock.try_lock()) return false;
+    lock.unlock();
+    return true;
+}
+
+}  // namespace listed_late
+
+TEST(ForkPart, ThatIsListedDuringAForkIsNotCopiedHalfWay) {
+    using namespace listed_late;
+    { const AdoptedLock listed(early); }
+    std::atomic<bool> blocks{false}, goes_on{false};
+    // Keeps the fork in its handler; a lock of the late part is listed there, and held.
+    std::thread other([&] {
+        Patterns::instance().lock();
+        blocks = true;
+        while (!goes_on) sched_yield();
+        Registry::instance().adopt(late);
+        is_inside = true;
+        std::atomic<bool> is_held{false};
+        std::thread holder([&] {
+            const AdoptedLock hold(late);
+            is_held = true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+            is_inside = false;
+        });
+        while (!is_held) sched_yield();
+        Patterns::instance().unlock();
+        holder.join();
+    });
+    while (!blocks) sched_yield();
+    std::thread watcher([&] {
+        while (is_free(early_lock)) sched_yield();
+        goes_on = true;
+    });
+    int before = -1, after = -1;
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
+    const pid_t child = fork();
+    if (child == 0) _exit(was_whole && !late_lock.is_mine() && is_free(late_lock) && is_free(early_lock) ? 0 : 1);
+    pthread_setcancelstate(before, &after);
+    EXPECT_EQ(after, PTHREAD_CANCEL_ENABLE) << "as it was before the fork";
+    EXPECT_FALSE(is_inside);
+    watcher.join();
+    other.join();
+    EXPECT_EQ(test::wait_for(child).status, 0);
+    EXPECT_TRUE(is_free(late_lock));
+}
 
 }  // namespace
 }  // namespace dynfunc

@@ -11,20 +11,25 @@
 //
 // The controls: a handler that forgets to count once; one that finds another call's data.
 // DYNFUNC_TORTURE_SECONDS says for how long all together (default 10).
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "../pool/cpus.hpp"
 #include "../pool/thread_timer.hpp"
 #include "child.hpp"
 #include "return_coroutine.hpp"
 #include "returns.hpp"
+#include "sequences.hpp"
 #include "stress.hpp"
 
 namespace dynfunc {
@@ -227,7 +232,7 @@ public:
 private:
     // A coroutine with a call of its own.
     struct Stopped {
-        Run run;
+        struct Run run;
         std::size_t me;
         unsigned depth;
         std::uint64_t x;
@@ -527,6 +532,76 @@ TEST_F(ReturnStress, WhatIsCountedOrFoundWrongIsNoticed) {
     EXPECT_FALSE(is_noticed(Fault::nothing)) << "the controls themselves work";
     EXPECT_TRUE(is_noticed(Fault::forgets_to_count));
     EXPECT_TRUE(is_noticed(Fault::mixes_data));
+}
+
+// What the C library begins a thread with, before it has told the kernel of the thread's area of restartable sequences.
+Address where_threads_begin() {
+    static std::atomic<void*> found{nullptr};
+    pthread_t thread;
+    const auto look = [](void*) -> void* {
+        found = _Unwind_FindEnclosingFunction(__builtin_return_address(0));
+        return nullptr;
+    };
+    if (pthread_create(&thread, nullptr, look, nullptr) == 0) pthread_join(thread, nullptr);
+    return Address::of(found.load());
+}
+
+// Its pool is used on one CPU, by a thread that has a number of it, while threads begin on another, which do not have one yet.
+TEST_F(ReturnStress, ThreadsBeginInATrackedCall) {
+    const Address begin = where_threads_begin();
+    ASSERT_TRUE(begin);
+    struct Seen {
+        std::atomic<std::uint64_t> begun{0}, not_registered{0};
+    } seen;
+    struct Data {
+        Seen* seen = nullptr;
+    };
+    const std::array<ProbeTarget, 2> targets{begin, Address::of(table[0])};
+    auto probe = ReturnProbe<Data>::attach(targets, {.on_entry =
+                                                         [](Data& data, Registers& registers) {
+                                                             if (registers.instruction_pointer() == Address::of(table[0]).value)
+                                                                 return Track::track;
+                                                             ++data.seen->begun;
+                                                             data.seen->not_registered += told_cpu() < 0;
+                                                             return Track::track;
+                                                         },
+                                                     .on_return = [](Data&, Registers&) {},
+                                                     .max_active = 64,
+                                                     .on_create = [&seen](Data& data) { data.seen = &seen; }});
+    ASSERT_TRUE(probe) << probe.error().message();
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> wrong{0};
+    std::thread caller([&] {
+        const test::OnCpu here(test::allowed_cpus().front());
+        struct Run run;
+        const volatile std::size_t first = 0;  // not a call that the compiler can do
+        while (!stop) wrong += table[first](run, 0, 5) != expected(0, 0, 5);
+    });
+    const std::uint64_t threads = test::is_instrumented ? 200 : 5000;
+    {
+        const test::OnCpu here(test::allowed_cpus().back());
+        constexpr std::size_t stack_bytes = 256 * 1024;
+        for (std::uint64_t i = 0; i < threads; ++i) {
+            void* const stack = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            ASSERT_NE(stack, MAP_FAILED);
+            pthread_attr_t attributes;
+            pthread_attr_init(&attributes);
+            pthread_attr_setstack(&attributes, stack, stack_bytes);
+            pthread_t thread;
+            const auto nothing = [](void*) -> void* { return nullptr; };
+            ASSERT_EQ(pthread_create(&thread, &attributes, nothing, nullptr), 0);
+            pthread_join(thread, nullptr);
+            pthread_attr_destroy(&attributes);
+            munmap(stack, stack_bytes);
+        }
+    }
+    stop = true;
+    caller.join();
+    EXPECT_EQ(wrong, 0u);
+    EXPECT_LE(probe->in_flight(), 1u) << "the caller's, whose stack the C library keeps";
+    if (test::is_instrumented) return;  // the sanitizer's own function comes before
+    EXPECT_GT(seen.begun, threads / 2) << "others found no instance";
+    EXPECT_EQ(seen.not_registered, seen.begun);
 }
 
 }  // namespace

@@ -60,6 +60,11 @@ struct Restartable {
         return *reinterpret_cast<const volatile std::int32_t*>(thread_pointer() + offset + 4);
     }
 
+    // As before a thread is registered (RSEQ_CPU_ID_UNINITIALIZED); the kernel writes over it.
+    static void set_no_cpu(std::ptrdiff_t offset) noexcept {
+        *reinterpret_cast<volatile std::int32_t*>(thread_pointer() + offset + 4) = -1;
+    }
+
     // Of a sequence that was left half-way: as its last instruction, which it did not reach.
     static void leave(std::ptrdiff_t offset) noexcept {
         asm volatile("str xzr, [%0, #8]" : : "r"(thread_pointer() + offset) : "memory");

@@ -9,6 +9,7 @@ namespace dynfunc::detail {
 struct Restartable {
     static std::byte* thread_pointer() noexcept { return nullptr; }
     static std::int32_t cpu(std::ptrdiff_t) noexcept { return -1; }
+    static void set_no_cpu(std::ptrdiff_t) noexcept {}
     static bool pop(const PoolCore&, std::ptrdiff_t, void*&, PoolStack*&) noexcept { return false; }
     static bool push(const PoolCore&, std::ptrdiff_t, void*) noexcept { return false; }
     static bool count(std::ptrdiff_t, unsigned, std::uint64_t&) noexcept { return false; }

@@ -67,6 +67,9 @@ struct Restartable {
         return cpu;
     }
 
+    // As before a thread is registered (RSEQ_CPU_ID_UNINITIALIZED); the kernel writes over it.
+    static void set_no_cpu(std::ptrdiff_t area) noexcept { asm volatile("movl $-1, %%fs:4(%0)" : : "r"(area) : "memory"); }
+
     // Of a sequence that was left half-way: as its last instruction, which it did not reach.
     static void leave(std::ptrdiff_t area) noexcept { asm volatile("movq $0, %%fs:8(%0)" : : "r"(area) : "memory"); }
 
