@@ -50,6 +50,7 @@ int made_in_child(MadeOnFirstUse<int>& made, StartChild&& start_child) {
             for (int i = 0; i < 200 && !goes_on; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
             return 7;
         });
+        while (!goes_on) sched_yield();
     });
     while (!is_inside) sched_yield();
     const pid_t child = start_child([&made] {
