@@ -7,16 +7,13 @@
 // What comes between 2 and 3 is found twice and applied once. Who holds the lock of patterns does not ask the dynamic linker.
 #include <dynfunc/probe_pattern.hpp>
 
-#include <dlfcn.h>
-#include <link.h>
-#include <sys/auxv.h>
-
 #include <algorithm>
 #include <memory>
 
 #include "exported_functions.hpp"
 #include "first_use.hpp"
 #include "lock.hpp"
+#include "object_watch.hpp"
 #include "probes.hpp"
 #include "reclaim.hpp"
 #include "registry.hpp"
@@ -52,26 +49,6 @@ public:
     std::size_t missed_objects = 0;
 };
 
-namespace {
-
-// Of the dynamic linker, for debuggers. By the program's own entry: a symbol of that name may be a copy that nobody keeps.
-const r_debug* debug_interface() noexcept {
-    const auto* const headers = reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR));
-    const std::size_t count = getauxval(AT_PHNUM);
-    Address base{};
-    for (std::size_t i = 0; i < count; ++i)
-        if (headers[i].p_type == PT_PHDR) base = Address::of(headers) - static_cast<std::ptrdiff_t>(headers[i].p_vaddr);
-    for (std::size_t i = 0; i < count; ++i) {
-        if (headers[i].p_type != PT_DYNAMIC) continue;
-        const auto* entry = (base + static_cast<std::ptrdiff_t>(headers[i].p_vaddr)).as<const ElfW(Dyn)*>();
-        for (; entry->d_tag != DT_NULL; ++entry)
-            if (entry->d_tag == DT_DEBUG) return reinterpret_cast<const r_debug*>(entry->d_un.d_ptr);
-    }
-    return nullptr;
-}
-
-}  // namespace
-
 class ProbePatterns {
 public:
     static ProbePatterns& instance() noexcept {
@@ -92,8 +69,7 @@ private:
 
     RankedMutex lock_{LockRank::probe_patterns};
     ForkPart fork_part_{lock_, [](Copied) noexcept {}};
-    const r_debug* debug_ = nullptr;
-    Probe watching_;
+    ObjectWatch watch_;
     std::vector<std::unique_ptr<FunctionPattern>> patterns_;
 };
 
@@ -101,18 +77,12 @@ private:
 Result<void> ProbePatterns::watch() {
     {
         const AdoptedLock hold(fork_part_);
-        if (debug_ != nullptr) return {};
+        if (watch_.debug != nullptr) return {};
     }
-    const r_debug* const debug = debug_interface();
-    if (debug == nullptr || debug->r_brk == 0) return {};  // nothing is ever loaded
-    auto probe = Probe::attach(Address{debug->r_brk}, {.on_hit = [](ProbeHit&) {
-                                   instance().on_change();
-                                   return AfterHit::keep;
-                               }});
-    if (!probe) return std::unexpected(probe.error());
+    auto watch = watch_objects([]() noexcept { instance().on_change(); });
+    if (!watch) return std::unexpected(watch.error());
     const AdoptedLock hold(fork_part_);
-    debug_ = debug;
-    watching_ = std::move(*probe);
+    if (watch_.debug == nullptr) watch_ = std::move(*watch);
     return {};
 }
 
@@ -144,49 +114,25 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
 // In the dynamic linker, when its list has changed.
 void ProbePatterns::on_change() noexcept {
     const AdoptedLock hold(fork_part_);
-    if (debug_ == nullptr || debug_->r_state != r_debug::RT_CONSISTENT) return;
+    if (watch_.debug == nullptr) return;
     for (const auto& pattern : patterns_) {
         std::erase_if(pattern->applied, [this](FunctionPattern::Applied& applied) {
-            for (const link_map* map = debug_->r_map; map != nullptr; map = map->l_next)
-                if (applied.object.base.value == map->l_addr && applied.object.dynamic == map->l_ld) return false;
+            if (watch_.is_listed(applied.object)) return false;
             for (FunctionPattern::Match& match : applied.matches) match.probe.detach_nosync();
             return true;
         });
-        for (const link_map* map = debug_->r_map; map != nullptr; map = map->l_next) {
+        watch_.for_each([&](const auto& object_of) noexcept {
             try {
-                // The program comes first, and was there before any pattern.
-                const LoadedObject object{Address{map->l_addr}, map->l_ld, map->l_name, false};
-                if (map == debug_->r_map || pattern->is_applied_to(object) || !object.matches(pattern->module)) continue;
+                const LoadedObject object = object_of();
+                // The program was there before any pattern.
+                if (object.is_program || pattern->is_applied_to(object) || !object.matches(pattern->module)) return;
                 if (!apply(*pattern, object, exported_functions(object, pattern->function))) ++pattern->missed_objects;
             } catch (const std::bad_alloc&) {
                 ++pattern->missed_objects;
             }
-        }
+        });
     }
 }
-
-namespace {
-
-// Keeps an object loaded; nothing is kept where it is not loaded any more. Asks the dynamic linker: not under a lock.
-class KeepLoaded {
-public:
-    explicit KeepLoaded(const LoadedObject& object) noexcept
-        : handle_(dlopen(object.is_program ? nullptr : object.path.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
-        const auto* const map = static_cast<const link_map*>(handle_);
-        is_loaded_ = map != nullptr && map->l_addr == object.base.value && map->l_ld == object.dynamic;
-    }
-    KeepLoaded(KeepLoaded&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)), is_loaded_(other.is_loaded_) {}
-    ~KeepLoaded() {
-        if (handle_ != nullptr) dlclose(handle_);
-    }
-    bool is_loaded() const noexcept { return is_loaded_; }
-
-private:
-    void* handle_;
-    bool is_loaded_ = false;
-};
-
-}  // namespace
 
 Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_view function, const ProbeOptions& options) {
     if (options.on_hit == nullptr) return std::unexpected(Error{.code = Errc::no_callback});
@@ -200,40 +146,21 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     ProbePattern handle(&pattern);
 
     // Read while nothing can be unloaded.
-    struct Found {
-        const FunctionPattern& pattern;
-        std::vector<std::pair<LoadedObject, std::vector<ExportedFunction>>> objects{};
-        bool is_first = true, is_out_of_memory = false;
-    } found{pattern};
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, std::size_t, void* data) {
-            auto& found = *static_cast<Found*>(data);
-            try {
-                const bool is_program = std::exchange(found.is_first, false);
-                LoadedObject object{Address{info->dlpi_addr}, nullptr, is_program ? program_invocation_name : info->dlpi_name,
-                                    is_program};
-                for (std::size_t i = 0; i < info->dlpi_phnum; ++i)
-                    if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-                        object.dynamic =
-                            (object.base + static_cast<std::ptrdiff_t>(info->dlpi_phdr[i].p_vaddr)).as<const ElfW(Dyn)*>();
-                if (object.dynamic == nullptr || !object.matches(found.pattern.module)) return 0;
-                auto functions = exported_functions(object, found.pattern.function);
-                found.objects.emplace_back(std::move(object), std::move(functions));
-            } catch (const std::bad_alloc&) {
-                found.is_out_of_memory = true;
-            }
-            return 0;
-        },
-        &found);
-    if (found.is_out_of_memory) return std::unexpected(Error{.code = Errc::out_of_memory});
+    std::vector<std::pair<LoadedObject, std::vector<ExportedFunction>>> found;
+    const auto read = for_each_loaded_object([&](LoadedObject& object) {
+        if (!object.matches(pattern.module)) return;
+        auto functions = exported_functions(object, pattern.function);
+        found.emplace_back(std::move(object), std::move(functions));
+    });
+    if (!read) return std::unexpected(read.error());
     std::vector<KeepLoaded> loaded;
-    loaded.reserve(found.objects.size());
-    for (const auto& [object, functions] : found.objects) loaded.emplace_back(object);
+    loaded.reserve(found.size());
+    for (const auto& [object, functions] : found) loaded.emplace_back(object);
     Result<void> applied;
     {
         const AdoptedLock hold(fork_part_);
         for (std::size_t i = 0; i < loaded.size() && applied; ++i)
-            if (loaded[i].is_loaded()) applied = apply(pattern, found.objects[i].first, found.objects[i].second);
+            if (loaded[i].is_loaded()) applied = apply(pattern, found[i].first, found[i].second);
     }
     if (!applied) return std::unexpected(applied.error());
     return handle;

@@ -210,10 +210,8 @@ Result<std::vector<Probe>> Probes::attach_all(std::span<const ProbeRequest> requ
 
     made.reserve(requests.size());  // what is in the table, and in no list, would be taken for written
     for (std::size_t i = 0; i < requests.size(); ++i) {
-        if (of == Of::calls) {
-            if (auto called = places_.check_is_called(addresses[i]); !called) return at_element(called.error(), i);
-        }
-        const auto place = places_.place_at(addresses[i], requests[i].options, made);
+        const auto called = of == Of::calls ? places_.check_is_called(addresses[i]) : Result<void>{};
+        const auto place = called ? places_.place_at(addresses[i], requests[i].options, made) : std::unexpected(called.error());
         if (!place && tolerance != nullptr) {
             tolerance->refused.push_back(at_element(place.error(), i).error());
             continue;

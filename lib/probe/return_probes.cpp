@@ -80,7 +80,8 @@ void ReturnProbes::adopt(Copied copied) noexcept {
     if (copied == Copied::inside_a_change) instance().is_copied_half_way_ = true;
 }
 
-Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, const ReturnPlan& plan) {
+Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, const ReturnPlan& plan,
+                                          Probes::Tolerance* tolerance) {
     if (targets.empty()) return refuse(Errc::empty_batch, {});
     if (plan.on_entry == nullptr && plan.on_return == nullptr && plan.on_unwind == nullptr) {
         const auto at = targets.front().resolve();
@@ -146,7 +147,7 @@ Result<ReturnCore*> ReturnProbes::attach(std::span<const ProbeTarget> targets, c
                                .is_enabled = plan.is_enabled,
                                .breakpoint = plan.breakpoint};
     for (const ProbeTarget& target : targets) requests.push_back({target, options});
-    auto attached = Probes::instance().attach(requests, nullptr, Probes::Of::calls);
+    auto attached = Probes::instance().attach(requests, tolerance, Probes::Of::calls);
     if (!attached) return std::unexpected(attached.error());
     core->probes = std::move(*attached);
     return core.release();

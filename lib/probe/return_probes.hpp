@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lock.hpp"
+#include "probes.hpp"
 #include "registry.hpp"
 #include "return_records.hpp"
 
@@ -30,7 +31,9 @@ class ReturnProbes {
 public:
     static ReturnProbes& instance() noexcept;
 
-    Result<detail::ReturnCore*> attach(std::span<const ProbeTarget> targets, const detail::ReturnPlan& plan);
+    // With `tolerance` as Probes::attach(): without those that are refused, perhaps without any.
+    Result<detail::ReturnCore*> attach(std::span<const ProbeTarget> targets, const detail::ReturnPlan& plan,
+                                       Probes::Tolerance* tolerance = nullptr);
     static void detach(detail::ReturnCore& core, bool wait) noexcept;
     ReturnCounts counts(const detail::ReturnCore& core) noexcept;
     std::size_t in_flight(const detail::ReturnCore& core) noexcept;

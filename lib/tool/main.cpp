@@ -13,6 +13,7 @@
 #include "object_pattern.hpp"
 #include "program.hpp"
 #include "report.hpp"
+#include "trace.hpp"
 
 namespace {
 
@@ -24,6 +25,7 @@ constexpr char examples[] = R"(Examples:
   dynfunc check --json libfoo.so          the same for programs
   dynfunc list -f 'parse_*' ./server      which functions match, and their classes
   dynfunc list -m 'libc.so*' -f '*alloc*' ./server
+  dynfunc trace -r -- ./server            how often, and how long, its functions run
   dynfunc check --help                    what the classes mean)";
 
 constexpr char about_check[] = R"(Classes, best first: how a probe gets control where a function begins.
@@ -59,6 +61,23 @@ Nothing of the program is executed. With -m the dynamic linker that it names is 
 and asked what it would load.
 Exit status: 0 done, also if nothing matches, 1 it cannot be done (stderr says why),
 2 wrong usage.)";
+
+constexpr char about_trace[] = R"(Without -m the functions of the program itself are traced; '*' is all that it loads, also
+later. Patterns as in: dynfunc list --help. Each function that matches gets a probe before
+main() runs, or before the constructors of what is loaded later; child processes, and
+what they execute, are counted too. The table goes to standard error, at the end and on
+SIGUSR1 to this command. Times contain those of the functions that are called inside.
+
+Examples:
+  dynfunc trace -- ./server --port 8080
+  dynfunc trace -r -f 'parse_*' -- ./server
+  dynfunc trace -m 'libz.so*' -r -- gzip -k file
+  dynfunc trace -m '*' --top 20 -- sqlite3 :memory: 'select 1'
+  dynfunc trace -r -o out.json -- ./server && jq '.functions[] | select(.calls > 0)' out.json
+
+The program's exit status, or the signal that ended it, is this command's; 1 it could not
+be started (stderr says why), 2 wrong usage. Programs that are linked statically or that
+are set-user-ID cannot be traced.)";
 
 struct List {
     std::string program;
@@ -130,11 +149,38 @@ int main(int arguments, char** argument) try {
         ->type_name("GLOB")
         ->allow_extra_args(false);
     list_word->add_option("PROGRAM", list.program, "a program, looked for in PATH as a shell does")->required();
+    dynfunc::tool::Trace trace;
+    CLI::App* const trace_word =
+        app.add_subcommand("trace", "Runs a program and counts, or times, the calls of its functions.");
+    trace_word->footer(about_trace);
+    trace_word->add_option("-m,--module", trace.modules, "functions of objects whose file name matches; may be repeated")
+        ->type_name("GLOB")
+        ->allow_extra_args(false);
+    trace_word->add_option("-f,--function", trace.functions, "functions whose name matches; may be repeated")
+        ->type_name("GLOB")
+        ->allow_extra_args(false);
+    trace_word->add_flag("-r,--return", trace.with_times, "also how long calls take");
+    trace_word->add_flag("--breakpoints", trace.with_breakpoints,
+                         "also functions that take only a breakpoint: a signal for each call");
+    trace_word->add_option("--max-active", trace.most_active, "calls of one object that are timed at once")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    trace_word->add_option("--top", trace.top, "lines of the table; 0: all")->type_name("N")->capture_default_str();
+    trace_word->add_option("--every", trace.every, "print the table so often, too")
+        ->type_name("SECONDS")
+        ->check(CLI::PositiveNumber);
+    trace_word->add_option("-o,--output", trace.output, "write everything as JSON into a file")->type_name("FILE");
+    trace_word->add_option("PROGRAM", trace.program, "a program, and behind it its arguments; put -- before it")
+        ->required()
+        ->type_name("ARGS...");
+    trace_word->prefix_command(false);
     try {
         app.parse(arguments, argument);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : wrong_usage;
     }
+    if (trace_word->parsed()) return dynfunc::tool::run(trace);
     return word->parsed() ? run(check) : run(list);
 } catch (const std::exception& error) {
     return complain("stopped", error.what());

@@ -18,6 +18,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "file.hpp"
+
 extern char** environ;
 
 namespace dynfunc::tool {
@@ -26,14 +28,6 @@ namespace {
 std::unexpected<std::string> refused(const std::string& what) { return std::unexpected(what); }
 std::unexpected<std::string> refused_by_system() { return std::unexpected(std::string(std::strerror(errno))); }
 
-struct File {
-    int number;
-    explicit File(int opened) noexcept : number(opened) {}
-    File(const File&) = delete;
-    ~File() {
-        if (number >= 0) close(number);
-    }
-};
 struct EndElf {
     void operator()(Elf* elf) const noexcept { elf_end(elf); }
 };

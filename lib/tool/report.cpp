@@ -4,7 +4,8 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cstdio>
+
+#include "text.hpp"
 
 namespace dynfunc::tool {
 namespace {
@@ -21,20 +22,6 @@ constexpr ClassText classes[site_classes] = {
     {SiteClass::breakpoint, "d", "only a breakpoint: a signal for each hit"},
     {SiteClass::refused, "-", "none: it cannot be probed"},
 };
-
-template <class... Values>
-void add(std::string& text, const char* format, Values... values) {
-    char line[256];
-    std::snprintf(line, sizeof line, format, values...);
-    text += line;
-}
-
-// A file may call its functions anything, also what a terminal obeys.
-std::string harmless(std::string name) {
-    std::ranges::replace_if(
-        name, [](unsigned char letter) { return letter < ' ' || letter == 0x7f; }, '?');
-    return name.empty() ? "(no name)" : name;
-}
 
 std::size_t value(Address at) noexcept { return at.value; }
 

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: MIT
+#include "trace.hpp"
+
+#include <dynfunc/inspect.hpp>
+
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <utility>
+
+#include "file.hpp"
+#include "object_pattern.hpp"
+#include "program.hpp"
+#include "recording.hpp"
+#include "ticks.hpp"
+#include "trace_report.hpp"
+
+extern char** environ;
+
+namespace dynfunc::tool {
+namespace {
+
+using namespace trace;
+using Clock = std::chrono::steady_clock;
+
+// What cannot be done is said in words.
+struct Failure {
+    std::string about, why;
+};
+[[noreturn]] void fail(const std::string& about, const std::string& why) { throw Failure{about, why}; }
+[[noreturn]] void fail_by_system(const std::string& about) { fail(about, std::strerror(errno)); }
+
+// A file in memory, mapped.
+class SharedMemory {
+public:
+    SharedMemory(const char* name, std::size_t bytes) : file_(memfd_create(name, MFD_CLOEXEC)), bytes_(bytes) {
+        if (file_.number < 0 || ftruncate(file_.number, static_cast<off_t>(bytes)) != 0) fail_by_system(name);
+        memory_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file_.number, 0);
+        if (memory_ == MAP_FAILED) fail_by_system(name);
+    }
+    ~SharedMemory() { munmap(memory_, bytes_); }
+    SharedMemory(const SharedMemory&) = delete;
+
+    int file() const noexcept { return file_.number; }
+    std::byte* data() const noexcept { return static_cast<std::byte*>(memory_); }
+
+private:
+    File file_;
+    void* memory_;
+    std::size_t bytes_;
+};
+
+std::size_t recording_bytes(What what) {
+    RecordingHeader header{};
+    header.what = what;
+    return header_bytes + slots * header.slot_bytes();
+}
+
+// An object that some process has loaded, and what is wanted of it.
+struct TracedObject {
+    std::string path;
+    std::vector<TracedFunction> functions{};
+    std::size_t first_number = 0;
+    std::string refusal{};  // why nothing of it is traced
+    std::vector<std::unique_ptr<SharedMemory>> lists{};
+};
+
+class Tracing {
+public:
+    explicit Tracing(const Trace& trace)
+        : trace_(trace),
+          what_(trace.with_times ? What::times : What::counts),
+          recording_("dynfunc trace", recording_bytes(what_)),
+          header_(*new (recording_.data()) RecordingHeader{}) {
+        header_.version = RecordingHeader::known_version;
+        header_.what = what_;
+        header_.with_breakpoints = trace.with_breakpoints;
+        header_.most_active = trace.most_active;
+        is_terminal_ = isatty(STDERR_FILENO) == 1;
+        listen();
+    }
+
+    int run() {
+        sigset_t before;
+        sigset_t watched;
+        sigemptyset(&watched);
+        for (const int signal : {SIGCHLD, SIGUSR1, SIGTERM, SIGHUP, SIGINT, SIGQUIT}) sigaddset(&watched, signal);
+        sigprocmask(SIG_BLOCK, &watched, &before);
+        const File signals(signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
+        if (signals.number < 0) fail_by_system("signals");
+        start(before);
+        Clock::time_point next = Clock::now();
+        const auto period = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(trace_.every));
+        next += period;
+        int status = 0;
+        while (true) {
+            std::vector<pollfd> ready{{signals.number, POLLIN, 0}, {listening_->number, POLLIN, 0}};
+            for (const auto& each : connections_) ready.push_back({each->file.number, POLLIN, 0});
+            const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count();
+            const int timeout = trace_.every > 0 ? static_cast<int>(std::max<long>(0, left)) : -1;
+            if (poll(ready.data(), ready.size(), timeout) < 0 && errno != EINTR) fail_by_system("waiting for the program");
+            for (std::size_t i = 2; i < ready.size(); ++i)
+                if (ready[i].revents != 0) serve(*connections_[i - 2]);
+            std::erase_if(connections_, [](const auto& each) { return each->is_closed; });
+            if (ready[1].revents != 0) accept();
+            if (trace_.every > 0 && Clock::now() >= next) {
+                print_table(false);
+                next += period;
+            }
+            if (ready[0].revents != 0 && has_ended(signals.number, status)) break;
+        }
+        serve_rest();
+        clear_progress();
+        print_table(true);
+        if (!trace_.output.empty()) write_json();
+        return end_as(status, before);
+    }
+
+private:
+    struct Connection {
+        File file;
+        pid_t process = 0;
+        TracedObject* object = nullptr;  // the last that it asked for
+        bool is_closed = false;
+        explicit Connection(int accepted) noexcept : file(accepted) {}
+    };
+
+    void listen() {
+        std::uint64_t number = 0;
+        if (getrandom(&number, sizeof number, 0) != sizeof number) fail_by_system("random number");
+        char name[64];
+        std::snprintf(name, sizeof name, "dynfunc-trace-%d-%016lx", getpid(), number);
+        name_ = name;
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        name_.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+        listening_ = std::make_unique<File>(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name_.size());
+        if (listening_->number < 0 || bind(listening_->number, reinterpret_cast<sockaddr*>(&address), bytes) != 0 ||
+            ::listen(listening_->number, SOMAXCONN) != 0)
+            fail_by_system("socket");
+    }
+
+    void start(const sigset_t& signals) {
+        std::array<int, 2> ends{};
+        if (pipe2(ends.data(), O_CLOEXEC) != 0) fail_by_system("pipe");
+        const File error_from(ends[0]);
+        auto error_to = std::make_unique<File>(ends[1]);
+        std::string preload = agent_;
+        if (const char* const others = std::getenv("LD_PRELOAD"); others != nullptr && *others != '\0')
+            preload.append(":").append(others);
+        std::vector<char*> words;
+        for (const std::string& word : trace_.program) words.push_back(const_cast<char*>(word.c_str()));
+        words.push_back(nullptr);
+        start_ticks_ = arch::ticks();
+        start_ = Clock::now();
+        child_ = fork();
+        if (child_ < 0) fail_by_system("fork");
+        if (child_ == 0) {
+            sigprocmask(SIG_SETMASK, &signals, nullptr);
+            setenv("LD_PRELOAD", preload.c_str(), 1);
+            setenv(socket_variable, name_.c_str(), 1);
+            execvp(words.front(), words.data());
+            const int error = errno;
+            static_cast<void>(!write(error_to->number, &error, sizeof error));
+            _exit(127);
+        }
+        error_to.reset();
+        int error = 0;
+        if (read(error_from.number, &error, sizeof error) == sizeof error) {
+            waitpid(child_, nullptr, 0);
+            errno = error;
+            fail_by_system(trace_.program.front());
+        }
+    }
+
+    // Beside the command, as it is built, or where it is installed.
+    static std::string agent_path() {
+        std::string command(PATH_MAX, '\0');
+        command.resize(
+            static_cast<std::size_t>(std::max<ssize_t>(0, readlink("/proc/self/exe", command.data(), command.size()))));
+        const std::string folder = command.substr(0, command.rfind('/') + 1);
+        for (const std::string& candidate : {folder + DYNFUNC_AGENT, std::string(DYNFUNC_AGENT_FOLDER "/" DYNFUNC_AGENT)})
+            if (access(candidate.c_str(), R_OK) == 0) return candidate;
+        fail(DYNFUNC_AGENT, "neither in " + folder + " nor in " DYNFUNC_AGENT_FOLDER);
+    }
+
+    void accept() {
+        while (true) {
+            const int file = accept4(listening_->number, nullptr, nullptr, SOCK_CLOEXEC);
+            if (file < 0) return;
+            auto made = std::make_unique<Connection>(file);
+            ucred peer{};
+            socklen_t bytes = sizeof peer;
+            if (getsockopt(file, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0 || peer.uid != geteuid()) continue;
+            made->process = peer.pid;
+            connections_.push_back(std::move(made));
+        }
+    }
+
+    static bool say(const Connection& to, Word word, std::uint32_t value, int file) {
+        Message message{word, value, {}};
+        iovec part{&message, offsetof(Message, path)};
+        alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+        msghdr sent{};
+        sent.msg_iov = &part;
+        sent.msg_iovlen = 1;
+        if (file >= 0) {
+            sent.msg_control = control.data();
+            sent.msg_controllen = control.size();
+            cmsghdr* const first = CMSG_FIRSTHDR(&sent);
+            first->cmsg_level = SOL_SOCKET;
+            first->cmsg_type = SCM_RIGHTS;
+            first->cmsg_len = CMSG_LEN(sizeof file);
+            std::memcpy(CMSG_DATA(first), &file, sizeof file);
+        }
+        return sendmsg(to.file.number, &sent, MSG_NOSIGNAL) >= 0;
+    }
+
+    void serve(Connection& from) {
+        Message message{};
+        const ssize_t bytes = recv(from.file.number, &message, sizeof message - 1, 0);
+        if (bytes < static_cast<ssize_t>(offsetof(Message, path))) {
+            from.is_closed = true;
+            // Its threads are gone; what they have counted stays.
+            for (auto& owner : header_.owner) {
+                std::int32_t process = from.process;
+                owner.compare_exchange_strong(process, 0);
+            }
+            return;
+        }
+        message.path[sizeof message.path - 1] = '\0';
+        switch (message.word) {
+            case Word::hello:
+                processes_.insert(from.process);
+                say(from, Word::settings, RecordingHeader::known_version, recording_.file());
+                break;
+            case Word::object: {
+                TracedObject& object = find(message.path);
+                from.object = &object;
+                if (object.functions.empty()) {
+                    say(from, Word::functions, 0, -1);
+                    break;
+                }
+                auto list = list_of(object);
+                say(from, Word::functions, static_cast<std::uint32_t>(object.functions.size()), list->file());
+                object.lists.push_back(std::move(list));
+                show_progress();
+                break;
+            }
+            default:
+                show_progress();
+        }
+    }
+    // What the program said before it ended.
+    void serve_rest() {
+        accept();
+        for (const auto& each : connections_) {
+            pollfd ready{each->file.number, POLLIN, 0};
+            while (!each->is_closed && poll(&ready, 1, 0) == 1) serve(*each);
+        }
+    }
+
+    std::unique_ptr<SharedMemory> list_of(const TracedObject& object) {
+        auto made = std::make_unique<SharedMemory>("dynfunc functions", FunctionList::bytes(object.functions.size()));
+        auto& list = *new (made->data()) FunctionList{};
+        list.count = static_cast<std::uint32_t>(object.functions.size());
+        for (std::size_t i = 0; i < object.functions.size(); ++i)
+            new (list.functions() + i) ListedFunction{.at = object.functions[i].at,
+                                                      .number = static_cast<std::uint32_t>(object.first_number + i),
+                                                      .refused = 0,
+                                                      .is_refused = 0,
+                                                      .is_attached = 0,
+                                                      .missed = 0};
+        return made;
+    }
+
+    bool is_wanted(const std::string& path) const {
+        if (path == agent_) return false;
+        if (trace_.modules.empty()) return path == program_path();
+        return std::ranges::any_of(trace_.modules, [&](const std::string& pattern) { return matches_object(pattern, path); });
+    }
+    // The first object that anybody asks for is the program.
+    const std::string& program_path() const { return objects_.begin()->second.path; }
+
+    TracedObject& find(const std::string& path);
+
+    bool has_ended(int signals, int& status) {
+        signalfd_siginfo got;
+        while (read(signals, &got, sizeof got) == sizeof got) {
+            switch (got.ssi_signo) {
+                case SIGUSR1:
+                    print_table(false);
+                    break;
+                case SIGTERM:
+                case SIGHUP:
+                    kill(child_, static_cast<int>(got.ssi_signo));
+                    break;
+                default:  // SIGINT, SIGQUIT: of the terminal, the program has them too
+                    break;
+            }
+        }
+        return waitpid(child_, &status, WNOHANG) == child_;
+    }
+
+    int end_as(int status, const sigset_t& before) {
+        if (!WIFSIGNALED(status)) return WEXITSTATUS(status);
+        const rlimit none{0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(WTERMSIG(status), SIG_DFL);
+        sigprocmask(SIG_SETMASK, &before, nullptr);
+        raise(WTERMSIG(status));
+        return 128 + WTERMSIG(status);
+    }
+
+    void show_progress() {
+        if (!is_terminal_) return;
+        std::size_t done = 0, all = 0;
+        for (const auto& [path, object] : objects_)
+            for (const auto& list : object.lists) {
+                const auto& each = *reinterpret_cast<const FunctionList*>(list->data());
+                done += __atomic_load_n(&each.done, __ATOMIC_ACQUIRE);
+                all += each.count;
+            }
+        std::fprintf(stderr, "\r\033[Kdynfunc: attaching to %zu of %zu functions", done, all);
+        has_progress_ = true;
+    }
+    void clear_progress() {
+        if (std::exchange(has_progress_, false)) std::fputs("\r\033[K", stderr);
+    }
+
+    TraceResult result() const;
+    void add_slot(std::size_t slot, std::span<FunctionResult* const> functions) const;
+    void print_table(bool is_end) {
+        clear_progress();
+        const std::string text = table(result(), trace_.top, is_end);
+        std::fwrite(text.data(), 1, text.size(), stderr);
+    }
+    void write_json() {
+        const std::string text = to_json(result());
+        const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(trace_.output.c_str(), "we"), &std::fclose);
+        if (file == nullptr || std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
+            std::fflush(file.get()) != 0)
+            fail_by_system(trace_.output);
+    }
+
+    const Trace& trace_;
+    const What what_;
+    SharedMemory recording_;
+    RecordingHeader& header_;
+    const std::string agent_ = agent_path();
+    std::string name_;
+    std::unique_ptr<File> listening_;
+    std::vector<std::unique_ptr<Connection>> connections_;
+    std::map<std::size_t, TracedObject> objects_;  // in the order in which they were met
+    std::map<std::string, std::size_t> order_;
+    std::set<pid_t> processes_;
+    std::size_t numbers_ = 0;
+    pid_t child_ = 0;
+    std::uint64_t start_ticks_ = 0;
+    Clock::time_point start_;
+    bool is_terminal_ = false, has_progress_ = false;
+};
+
+TracedObject& Tracing::find(const std::string& path) {
+    const auto [place, is_new] = order_.emplace(path, order_.size());
+    TracedObject& object = objects_[place->second];
+    if (!is_new) return object;
+    object.path = path;
+    if (!is_wanted(path)) return object;
+    const auto found = inspect_file(path);
+    if (!found) {
+        object.refusal = found.error().message();
+        return object;
+    }
+    object.first_number = numbers_;
+    for (const FunctionVerdict& function : found->functions) {
+        const auto matches = [&](const std::string& pattern) {
+            return fnmatch(pattern.c_str(), function.name.c_str(), 0) == 0;
+        };
+        if (!trace_.functions.empty() && std::ranges::none_of(trace_.functions, matches)) continue;
+        // What the compiler has moved out of a function is entered by jumps.
+        if (function.name.ends_with(".cold") || function.name.ends_with("[clone .cold]")) continue;
+        if (numbers_ + object.functions.size() == most_functions) {
+            object.refusal = "more functions than can be recorded";
+            break;
+        }
+        object.functions.push_back({function.begin.value, function.name, function.site});
+    }
+    numbers_ += object.functions.size();
+    return object;
+}
+
+TraceResult Tracing::result() const {
+    TraceResult result;
+    result.program = trace_.program;
+    result.with_times = what_ == What::times;
+    result.processes = processes_.size();
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    result.seconds = seconds;
+    result.ns_per_tick = 1e9 * seconds / static_cast<double>(std::max<std::uint64_t>(1, arch::ticks() - start_ticks_));
+    std::vector<FunctionResult*> by_number(numbers_);
+    result.functions.reserve(numbers_);
+    for (const auto& [order, object] : objects_) {
+        if (!object.refusal.empty()) result.refused_objects.emplace_back(object.path, object.refusal);
+        for (std::size_t i = 0; i < object.functions.size(); ++i) {
+            FunctionResult function{.function = object.functions[i], .module = object.path};
+            for (const auto& list : object.lists) {
+                const ListedFunction& listed = reinterpret_cast<FunctionList*>(list->data())->functions()[i];
+                function.is_attached = function.is_attached || listed.is_attached != 0;
+                if (listed.is_refused != 0) function.refused = static_cast<Errc>(listed.refused);
+                function.missed += listed.missed;
+            }
+            result.functions.push_back(std::move(function));
+            by_number[object.first_number + i] = &result.functions.back();
+        }
+        for (const auto& list : object.lists) result.untracked += reinterpret_cast<FunctionList*>(list->data())->untracked;
+    }
+    for (std::size_t slot = 0; slot < slots; ++slot) add_slot(slot, by_number);
+    return result;
+}
+
+// Only what was written: to look at a hole through memory would fill it.
+void Tracing::add_slot(std::size_t slot, std::span<FunctionResult* const> functions) const {
+    const std::size_t each = header_.record_bytes();
+    const auto begin = static_cast<off_t>(header_bytes + slot * header_.slot_bytes());
+    const off_t end = begin + static_cast<off_t>(functions.size() * each);
+    std::vector<std::byte> records;
+    for (off_t data = begin; data < end;) {
+        data = lseek(recording_.file(), data, SEEK_DATA);
+        if (data < 0 || data >= end) return;
+        const off_t hole = std::min(end, lseek(recording_.file(), data, SEEK_HOLE));
+        const std::size_t first = static_cast<std::size_t>(data - begin) / each;
+        const std::size_t last = (static_cast<std::size_t>(hole - begin) + each - 1) / each;
+        records.assign((last - first) * each, std::byte{});
+        if (pread(recording_.file(), records.data(), records.size(), begin + static_cast<off_t>(first * each)) < 0) return;
+        for (std::size_t i = first; i < last; ++i) {
+            const std::byte* const record = records.data() + (i - first) * each;
+            if (what_ == What::counts)
+                functions[i]->calls += reinterpret_cast<const CountRecord*>(record)->calls;
+            else
+                functions[i]->add(*reinterpret_cast<const TimeRecord*>(record));
+        }
+        data = begin + static_cast<off_t>(last * each);
+    }
+}
+
+}  // namespace
+
+int run(const Trace& trace) try {
+    if (const auto program = find_program(trace.program.front())) {
+        if (program->linker.empty()) fail(program->path, "it is linked statically: nothing can be loaded into it");
+        struct stat status {};
+        if (stat(program->path.c_str(), &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) != 0)
+            fail(program->path, "it is set-user-ID or set-group-ID: the system loads nothing into it that its caller names");
+        if (getxattr(program->path.c_str(), "security.capability", nullptr, 0) > 0)
+            fail(program->path, "it has capabilities of its own: the system loads nothing into it that its caller names");
+    }
+    return Tracing(trace).run();
+} catch (const Failure& failure) {
+    std::fprintf(stderr, "dynfunc: %s: %s\n", failure.about.c_str(), failure.why.c_str());
+    return 1;
+}
+
+}  // namespace dynfunc::tool
