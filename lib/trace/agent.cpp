@@ -188,7 +188,7 @@ public:
     static Agent* start() {
         const char* const name = std::getenv(socket_variable);
         if (name == nullptr) return nullptr;
-        static Agent agent(name);
+        static Agent& agent = *new Agent(name);  // for ever: threads run on while the process ends
         if (!agent.connect() || !agent.take_recording()) return nullptr;
         return &agent;
     }
@@ -218,15 +218,7 @@ public:
     void end() {
         const OwnWork own;
         const std::lock_guard hold(lock_);
-        for (Object& object : objects_) {
-            for (std::size_t i = 0; i < object.probes.size(); ++i)
-                object.list->functions()[object.elements[i]].missed = object.probes[i].missed();
-            if (object.returns == nullptr) continue;
-            const auto probes = detail::probes_of(*object.returns);
-            for (std::size_t i = 0; i < probes.size(); ++i)
-                object.list->functions()[object.elements[i]].missed = probes[i].missed();
-            object.list->untracked = detail::return_counts(*object.returns).missed;
-        }
+        for (Object& object : objects_) object.write_missed();
         static_cast<void>(say(Word::bye, 0));
     }
 
@@ -239,6 +231,14 @@ private:
         std::vector<std::uint32_t> elements{};  // of the list, for each probe
         std::vector<Probe> probes{};
         detail::ReturnCore* returns = nullptr;
+
+        void write_missed() noexcept {
+            if (list == nullptr) return;
+            const std::span<const Probe> all =
+                returns != nullptr ? detail::probes_of(*returns) : std::span<const Probe>(probes);
+            for (std::size_t i = 0; i < all.size(); ++i) list->functions()[elements[i]].missed = all[i].missed();
+            if (returns != nullptr) list->untracked = detail::return_counts(*returns).missed;
+        }
     };
 
     explicit Agent(const char* name) : name_(name) {}
@@ -328,6 +328,8 @@ private:
         if (watch_.debug == nullptr) return;
         std::erase_if(objects_, [this](Object& object) {
             if (watch_.is_listed(object.object)) return false;
+            object.write_missed();
+            if (object.list != nullptr) munmap(object.list, FunctionList::bytes(object.list->count));
             for (Probe& probe : object.probes) probe.detach_nosync();
             if (object.returns != nullptr) ReturnProbes::detach(*object.returns, false);
             return true;
