@@ -364,21 +364,17 @@ private:
         if (is_known(loaded)) return;
         Object& object = objects_.emplace_back(Object{.object = loaded});
         object.list = ask(loaded);
-        if (object.list == nullptr) return;
-        constexpr std::uint32_t at_once = 4096;
-        for (std::uint32_t begin = 0; header->what == What::counts && begin < object.list->count; begin += at_once)
-            attach_counting(object, begin, std::min(begin + at_once, object.list->count), loading);
+        if (object.list == nullptr || object.list->count == 0) return;
+        if (header->what == What::counts) attach_counting(object, loading);
         if (header->what == What::times) attach_timing(object, loading);
         static_cast<void>(say(Word::attached, 0));
     }
-    template <class Request>
-    void note(Object& object, std::span<const Request> requests, std::uint32_t begin, std::vector<Error>& refused,
-              const Error* all) {
+    // `all`: why none was attached, or null.
+    static void note(Object& object, const std::vector<Error>& refused, const Error* all) {
         auto next = refused.begin();
-        for (std::size_t i = 0; i < requests.size(); ++i) {
-            const auto element = begin + static_cast<std::uint32_t>(i);
+        for (std::uint32_t element = 0; element < object.list->count; ++element) {
             ListedFunction& function = object.list->functions()[element];
-            const bool is_refused = next != refused.end() && next->element == i;
+            const bool is_refused = next != refused.end() && next->element == element;
             if (is_refused || all != nullptr) {
                 function.refused = static_cast<std::uint32_t>(is_refused ? (next++)->code : all->code);
                 function.is_refused = 1;
@@ -387,7 +383,7 @@ private:
                 object.elements.push_back(element);
             }
         }
-        __atomic_store_n(&object.list->done, begin + static_cast<std::uint32_t>(requests.size()), __ATOMIC_RELEASE);
+        __atomic_store_n(&object.list->done, object.list->count, __ATOMIC_RELEASE);
     }
     Address at(const Object& object, const ListedFunction& function) const noexcept {
         return object.object.base + static_cast<std::ptrdiff_t>(function.at);
@@ -395,9 +391,9 @@ private:
     AllowBreakpoint breakpoints() const noexcept {
         return header->with_breakpoints != 0 ? AllowBreakpoint::if_needed : AllowBreakpoint::never;
     }
-    void attach_counting(Object& object, std::uint32_t begin, std::uint32_t end, Address loading) {
+    void attach_counting(Object& object, Address loading) {
         std::vector<ProbeRequest> requests;
-        for (std::uint32_t i = begin; i < end; ++i) {
+        for (std::uint32_t i = 0; i < object.list->count; ++i) {
             const ListedFunction& function = object.list->functions()[i];
             requests.push_back({at(object, function),
                                 {.on_hit = &on_hit,
@@ -407,7 +403,7 @@ private:
         }
         Probes::Tolerance tolerance{.loading = loading};
         auto probes = Probes::instance().attach(requests, &tolerance);
-        note(object, std::span<const ProbeRequest>(requests), begin, tolerance.refused, probes ? nullptr : &probes.error());
+        note(object, tolerance.refused, probes ? nullptr : &probes.error());
         if (!probes) return;
         for (Probe& probe : *probes) object.probes.push_back(std::move(probe));
     }
@@ -418,7 +414,6 @@ private:
             put_number(at(object, function).value, function.number);
             targets.emplace_back(at(object, function));
         }
-        if (targets.empty()) return;
         detail::ReturnPlan plan{.on_entry = reinterpret_cast<detail::ReturnPlan::Handler>(&on_entry),
                                 .on_return = reinterpret_cast<detail::ReturnPlan::Handler>(&on_return),
                                 .on_unwind = reinterpret_cast<detail::ReturnPlan::Handler>(&on_unwind),
@@ -434,7 +429,7 @@ private:
                                 .breakpoint = breakpoints()};
         Probes::Tolerance tolerance{.loading = loading};
         auto returns = ReturnProbes::instance().attach(targets, plan, &tolerance);
-        note(object, std::span<const ProbeTarget>(targets), 0, tolerance.refused, returns ? nullptr : &returns.error());
+        note(object, tolerance.refused, returns ? nullptr : &returns.error());
         if (returns) object.returns = *returns;
     }
 
