@@ -9,8 +9,9 @@
 //         if (f.site == dynfunc::SiteClass::refused) std::puts((f.name + ": " + f.why_not_better->message()).c_str());
 //
 // Which functions? Those of the unwind table, and those that a symbol names: also parts that the compiler has moved away
-// ("f.cold"), also other entries into a function. Names come from .symtab and .dynsym of the file; of a stripped binary only
-// what it exports has one. Separate debug files are not looked for.
+// ("f.cold"), also other entries into a function. Names come from .symtab and .dynsym of the file; of a stripped binary also
+// from its separate debug file, where debuggers look for it (/usr/lib/debug/.build-id, or what .gnu_debuglink names), if the build
+// IDs are the same.
 //
 // What if the file is damaged, or made to do harm? Nothing in it is executed or believed: what is read lies in the file, and
 // the worst is an error, a wrong verdict, or a name that takes long to be demangled. But the file must not be made shorter

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The functions that the symbol tables of an ELF file name, read by libelf.
+// The functions that the symbol tables of an ELF file name, read by libelf; of a stripped one those of its separate debug file.
 #pragma once
 
 #include <cstdint>

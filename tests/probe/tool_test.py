@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 COMMAND, FILE = sys.argv[1:3]
@@ -47,6 +48,37 @@ class ToolTest(unittest.TestCase):
         for verdict in found:
             self.assertIn(verdict['why_not_better']['reason'], said[verdict['begin']])
             self.assertIn(verdict['name'], said[verdict['begin']])
+
+    def test_names_come_from_a_separate_debug_file(self):
+        """Of the same build alone; next to the file, or in .debug."""
+        with tempfile.TemporaryDirectory() as folder:
+            def path(name):
+                return os.path.join(folder, name)
+
+            def make(*words):
+                subprocess.run(words, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
+            def names():
+                return {verdict['name'] for verdict in json.loads(self.check('--json', path('program')))['verdicts']}
+
+            def build(name, more):
+                with open(path('source.cpp'), 'w', encoding='utf-8') as source:
+                    source.write(f'namespace n {{ int own(int x) {{ return x + {more}; }} }}\n'
+                                 'int main(int argc, char**) { return n::own(argc); }\n')
+                make('g++', '-O0', '-Wl,--build-id', 'source.cpp', '-o', name)
+                make('objcopy', '--only-keep-debug', name, name + '.debug')
+
+            build('program', 1)
+            make('strip', 'program')
+            self.assertNotIn('n::own(int)', names())
+            make('objcopy', '--add-gnu-debuglink=program.debug', 'program')
+            self.assertIn('n::own(int)', names())
+            os.mkdir(path('.debug'))
+            os.rename(path('program.debug'), path('.debug/program.debug'))
+            self.assertIn('n::own(int)', names())
+            build('other', 2)
+            os.replace(path('other.debug'), path('.debug/program.debug'))
+            self.assertNotIn('n::own(int)', names())
 
     def test_all_lists_every_function(self):
         found = json.loads(self.check('--json', FILE))
