@@ -209,7 +209,8 @@ bool NearMemory::read_gaps() noexcept {
         free_from = Address{end} + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
     });
     gap(free_from, highest);
-    return read && fits;
+    gaps_are_recent_ = read && fits;
+    return gaps_are_recent_;
 }
 
 // The nearest place in a gap; null: there is none.
@@ -308,12 +309,12 @@ Result<void> NearMemory::map_page(const Reach& reach, std::size_t bytes) noexcep
         return std::unexpected(Error{.code = code, .address = at, .os_error = os_error});
     };
     const std::size_t unit = std::max(os::page_size(), Page::bytes);
-    // What was free may have been taken by others; then, and where nothing is found, look again.
+    // What was free may have been taken by others; then look again. And, once for many requests, where nothing is found.
     constexpr int attempts = 4;
     for (int attempt = 0; attempt < attempts; ++attempt) {
         if ((attempt != 0 || gaps_.empty()) && !read_gaps()) return refused(Errc::out_of_memory, reach.from, errno);
         const Address at = find_gap(reach, bytes, unit);
-        if (!at && attempt != 0) break;
+        if (!at && gaps_are_recent_) break;
         if (!at) continue;
         const AddressRange range = with_neighbours(rounded_down(at, unit), unit, may_be_anywhere(reach));
         void* const mapped = mmap(range.begin.as<void*>(), range.size(), PROT_READ | PROT_EXEC,
@@ -364,6 +365,7 @@ void NearMemory::abandon() noexcept {
     pages_.abandon();
     by_address_.abandon();
     gaps_.abandon();
+    gaps_are_recent_ = false;
 }
 
 }  // namespace dynfunc

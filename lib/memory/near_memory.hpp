@@ -45,6 +45,9 @@ public:
     // nothing is free there; out_of_memory with errno.
     Result<Address> take(const Reach& reach, std::size_t bytes) noexcept;
     void release(Address at, std::size_t bytes) noexcept;
+    // The next request for which nothing is free looks again, for what others have unmapped: some ms where there are thousands
+    // of mappings. Those after it do not.
+    void look_again() noexcept { gaps_are_recent_ = false; }
     // Whether nobody has any of it. Inside one of its pages.
     bool is_free(AddressRange range) const noexcept;
 
@@ -83,6 +86,7 @@ private:
     Scratch<Page> pages_;
     Scratch<PageAt> by_address_;  // ascending
     Scratch<AddressRange> gaps_;  // ascending; what was free when it was last looked at, and is not ours
+    bool gaps_are_recent_ = false;
 };
 
 }  // namespace dynfunc

@@ -83,6 +83,7 @@ public:
     void begin(Address loading) noexcept {
         loading_ = loading;
         trap_blocked_.reset();
+        memory_.look_again();
     }
     // The lock was taken: what was loaded before may have been unloaded.
     void forget_seen() noexcept { seen_ = nullptr; }

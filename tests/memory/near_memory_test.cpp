@@ -161,13 +161,16 @@ TEST(NearMemory, NeverMapsOverAnything) {
     EXPECT_EQ(refused.error().code, Errc::out_of_reach);
     EXPECT_EQ(memory.pages(), 0u);
     for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(static_cast<unsigned char*>(mine)[i], 0x5a);
-    // Free, but only since it looked: it looks again.
+    // Free, but only since it looked: it looks again, if it is told to.
     ASSERT_EQ(munmap(static_cast<char*>(mine) + size / 2, 4096), 0);
+    EXPECT_FALSE(memory.take({.from = middle, .given_mask = 0, .given = 0, .least = -(32 << 10), .most = 32 << 10}, 16));
+    memory.look_again();
     const auto at = memory.take({.from = middle, .given_mask = 0, .given = 0, .least = -(32 << 10), .most = 32 << 10}, 16);
     ASSERT_TRUE(at) << at.error().message();
     EXPECT_EQ(at->value & ~std::uintptr_t{4095}, middle.value);
     // And the other way round: what was free when it looked is taken now.
     ASSERT_EQ(munmap(static_cast<char*>(mine) + size / 2 + 4096, 4096), 0);
+    memory.look_again();
     const auto next = memory.take({.from = middle, .given_mask = 0, .given = 0, .least = 4096, .most = 8191 - 16}, 16);
     EXPECT_TRUE(next);
     munmap(mine, size / 2);
