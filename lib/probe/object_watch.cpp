@@ -39,9 +39,7 @@ Result<ObjectWatch> watch_objects(void (*on_change)() noexcept) {
     if (debug == nullptr || debug->r_brk == 0) return ObjectWatch{};
     auto probe = Probe::attach(Address{debug->r_brk}, {.on_hit =
                                                            [](ProbeHit& hit) {
-                                                               const auto* const interface = debug_interface();
-                                                               if (interface->r_state == r_debug::RT_CONSISTENT)
-                                                                   reinterpret_cast<void (*)()>(hit.data)();
+                                                               reinterpret_cast<void (*)()>(hit.data)();
                                                                return AfterHit::keep;
                                                            },
                                                        .data = reinterpret_cast<void*>(on_change)});

@@ -27,10 +27,13 @@ struct ObjectWatch {
             visit([map, this] { return LoadedObject{Address{map->l_addr}, map->l_ld, map->l_name, map == debug->r_map}; });
     }
     bool is_listed(const LoadedObject& object) const noexcept;
+    // Otherwise the list is about to change.
+    bool is_consistent() const noexcept { return debug->r_state == r_debug::RT_CONSISTENT; }
 };
 
-// `on_change` runs as a probe's handler does, in the thread that loads or unloads, which holds the dynamic linker's lock. What
-// is new is mapped and not yet relocated, none of its code has run; what is gone is still mapped.  Errors: of the probe.
+// `on_change` runs as a probe's handler does, in the thread that loads or unloads, which holds the dynamic linker's lock:
+// before the list changes, when nothing is unmapped yet, and when it has changed and is consistent; then what is new is mapped
+// and not relocated, and none of its code has run.  Errors: of the probe.
 Result<ObjectWatch> watch_objects(void (*on_change)() noexcept);
 
 namespace detail {
@@ -40,7 +43,8 @@ Result<void> visit_loaded_objects(void (*visit)(void* data, LoadedObject& object
 // Errors: out_of_memory, also where `visit` throws std::bad_alloc; it throws nothing else.
 template <class Visit>
 Result<void> for_each_loaded_object(Visit&& visit) {
-    return detail::visit_loaded_objects([](void* data, LoadedObject& object) { (*static_cast<std::remove_reference_t<Visit>*>(data))(object); }, &visit);
+    return detail::visit_loaded_objects(
+        [](void* data, LoadedObject& object) { (*static_cast<std::remove_reference_t<Visit>*>(data))(object); }, &visit);
 }
 
 // Keeps an object loaded; nothing is kept where it is not loaded any more. Asks the dynamic linker: not under a lock.

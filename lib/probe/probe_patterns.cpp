@@ -111,10 +111,11 @@ Result<void> ProbePatterns::apply(FunctionPattern& pattern, const LoadedObject& 
     return {};
 }
 
-// In the dynamic linker, when its list has changed.
+// In the dynamic linker, before and after its list changes.
 void ProbePatterns::on_change() noexcept {
+    // Before anything is unmapped, too: whoever writes to text, with the text lock, is waited for.
     const AdoptedLock hold(fork_part_);
-    if (watch_.debug == nullptr) return;
+    if (watch_.debug == nullptr || !watch_.is_consistent()) return;
     for (const auto& pattern : patterns_) {
         std::erase_if(pattern->applied, [this](FunctionPattern::Applied& applied) {
             if (watch_.is_listed(applied.object)) return false;

@@ -325,7 +325,7 @@ private:
         const OwnWork own;
         const os::KeepErrno keep;
         const std::lock_guard hold(lock_);
-        if (watch_.debug == nullptr) return;
+        if (watch_.debug == nullptr || !watch_.is_consistent()) return;
         std::erase_if(objects_, [this](Object& object) {
             if (watch_.is_listed(object.object)) return false;
             object.write_missed();
