@@ -28,7 +28,7 @@ struct ObjectWatch {
     }
     bool is_listed(const LoadedObject& object) const noexcept;
     // Otherwise the list is about to change.
-    bool is_consistent() const noexcept { return debug->r_state == r_debug::RT_CONSISTENT; }
+    bool is_consistent() const noexcept { return __atomic_load_n(&debug->r_state, __ATOMIC_ACQUIRE) == r_debug::RT_CONSISTENT; }
 };
 
 // `on_change` runs as a probe's handler does, in the thread that loads or unloads, which holds the dynamic linker's lock:

@@ -7,6 +7,8 @@
 // What comes between 2 and 3 is found twice and applied once. Who holds the lock of patterns does not ask the dynamic linker.
 #include <dynfunc/probe_pattern.hpp>
 
+#include <time.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -167,16 +169,26 @@ Result<ProbePattern> ProbePatterns::attach(std::string_view module, std::string_
     return handle;
 }
 
+// Nothing may be unmapped while jumps are taken out. Whoever is about to waits for the lock in on_change(); whoever is past
+// that is waited for here, without it: nothing of a user's runs until the list is consistent. Not for ever: in a child process
+// the thread that was unloading does not exist.
 void ProbePatterns::detach(FunctionPattern& pattern) noexcept {
     std::unique_ptr<FunctionPattern> gone;
-    {
-        const AdoptedLock hold(fork_part_);
-        const auto listed = std::ranges::find(patterns_, &pattern, &std::unique_ptr<FunctionPattern>::get);
-        gone = std::move(*listed);
-        patterns_.erase(listed);
+    constexpr int patience = 1000;
+    for (int waited = 0; gone == nullptr; ++waited) {
+        {
+            const AdoptedLock hold(fork_part_);
+            if (watch_.debug == nullptr || watch_.is_consistent() || waited == patience) {
+                const auto listed = std::ranges::find(patterns_, &pattern, &std::unique_ptr<FunctionPattern>::get);
+                gone = std::move(*listed);
+                patterns_.erase(listed);
+                for (FunctionPattern::Applied& applied : gone->applied)
+                    for (FunctionPattern::Match& match : applied.matches) match.probe.detach_nosync();
+            }
+        }
+        constexpr timespec pause{0, 1'000'000};
+        if (gone == nullptr) nanosleep(&pause, nullptr);
     }
-    for (FunctionPattern::Applied& applied : gone->applied)
-        for (FunctionPattern::Match& match : applied.matches) match.probe.detach_nosync();
     if (!is_in_section()) synchronize();
 }
 
