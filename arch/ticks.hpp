@@ -4,11 +4,13 @@
 
 #include <cstdint>
 
+#include <dynfunc/detail/machine.hpp>
+
 namespace dynfunc::arch {
 
 // Of all CPUs the same (x86: where the time stamp counter is constant and synchronised, as since 2008; arm64: the generic
 // timer). Neither orders anything, nor touches vector registers.
-inline std::uint64_t ticks() noexcept {
+DYNFUNC_DETAIL_INLINE_NO_VECTORS inline std::uint64_t ticks() noexcept {
 #if defined(__x86_64__)
     std::uint32_t low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));

@@ -4,9 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -160,6 +162,7 @@ int main(int arguments, char** argument) try {
         ->type_name("GLOB")
         ->allow_extra_args(false);
     trace_word->add_flag("-r,--return", trace.with_times, "also how long calls take");
+    trace_word->add_flag("--stacks", trace.with_tree, "and which function called which; with -r");
     trace_word->add_flag("--breakpoints", trace.with_breakpoints,
                          "also functions that take only a breakpoint: a signal for each call");
     trace_word->add_option("--max-active", trace.most_active, "calls of one object that are timed at once")
@@ -170,7 +173,19 @@ int main(int arguments, char** argument) try {
     trace_word->add_option("--every", trace.every, "print the table so often, too")
         ->type_name("SECONDS")
         ->check(CLI::PositiveNumber);
-    trace_word->add_option("-o,--output", trace.output, "write everything as JSON into a file")->type_name("FILE");
+    CLI::Option* const output =
+        trace_word->add_option("-o,--output", trace.output, "write everything into a file")->type_name("FILE");
+    const std::map<std::string, dynfunc::tool::Format> formats{{"json", dynfunc::tool::Format::json},
+                                                               {"folded", dynfunc::tool::Format::folded},
+                                                               {"chrome", dynfunc::tool::Format::chrome}};
+    trace_word->add_option("--format", trace.format, "of that file: json, folded (for flame graphs) or chrome (a time line)")
+        ->type_name("FORMAT")
+        ->transform(CLI::Transformer(formats))
+        ->needs(output);
+    trace_word->add_option("--max-events", trace.most_events, "calls of each thread in a time line, the last ones")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1 << 26))
+        ->capture_default_str();
     trace_word->add_option("PROGRAM", trace.program, "a program, and behind it its arguments; put -- before it")
         ->required()
         ->type_name("ARGS...");
@@ -180,7 +195,12 @@ int main(int arguments, char** argument) try {
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : wrong_usage;
     }
-    if (trace_word->parsed()) return dynfunc::tool::run(trace);
+    if (trace_word->parsed()) {
+        trace.with_tree = trace.with_tree || trace.format != dynfunc::tool::Format::json;
+        trace.with_times = trace.with_times || trace.with_tree;
+        trace.most_events = std::bit_ceil(trace.most_events);
+        return dynfunc::tool::run(trace);
+    }
     return word->parsed() ? run(check) : run(list);
 } catch (const std::exception& error) {
     return complain("stopped", error.what());

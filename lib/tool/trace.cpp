@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,10 +31,13 @@
 #include <span>
 #include <utility>
 
+#include "chrome_trace.hpp"
+#include "failure.hpp"
 #include "file.hpp"
 #include "object_pattern.hpp"
 #include "program.hpp"
-#include "recording.hpp"
+#include "recorded.hpp"
+#include "shared_memory.hpp"
 #include "ticks.hpp"
 #include "trace_report.hpp"
 
@@ -44,39 +48,6 @@ namespace {
 
 using namespace trace;
 using Clock = std::chrono::steady_clock;
-
-// What cannot be done is said in words.
-struct Failure {
-    std::string about, why;
-};
-[[noreturn]] void fail(const std::string& about, const std::string& why) { throw Failure{about, why}; }
-[[noreturn]] void fail_by_system(const std::string& about) { fail(about, std::strerror(errno)); }
-
-// A file in memory, mapped.
-class SharedMemory {
-public:
-    SharedMemory(const char* name, std::size_t bytes) : file_(memfd_create(name, MFD_CLOEXEC)), bytes_(bytes) {
-        if (file_.number < 0 || ftruncate(file_.number, static_cast<off_t>(bytes)) != 0) fail_by_system(name);
-        memory_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file_.number, 0);
-        if (memory_ == MAP_FAILED) fail_by_system(name);
-    }
-    ~SharedMemory() { munmap(memory_, bytes_); }
-    SharedMemory(const SharedMemory&) = delete;
-
-    int file() const noexcept { return file_.number; }
-    std::byte* data() const noexcept { return static_cast<std::byte*>(memory_); }
-
-private:
-    File file_;
-    void* memory_;
-    std::size_t bytes_;
-};
-
-std::size_t recording_bytes(What what) {
-    RecordingHeader header{};
-    header.what = what;
-    return header_bytes + slots * header.slot_bytes();
-}
 
 // An object that some process has loaded, and what is wanted of it.
 struct TracedObject {
@@ -89,15 +60,7 @@ struct TracedObject {
 
 class Tracing {
 public:
-    explicit Tracing(const Trace& trace)
-        : trace_(trace),
-          what_(trace.with_times ? What::times : What::counts),
-          recording_("dynfunc trace", recording_bytes(what_)),
-          header_(*new (recording_.data()) RecordingHeader{}) {
-        header_.version = RecordingHeader::known_version;
-        header_.what = what_;
-        header_.with_breakpoints = trace.with_breakpoints;
-        header_.most_active = trace.most_active;
+    explicit Tracing(const Trace& trace) : trace_(trace), recording_(trace) {
         is_terminal_ = isatty(STDERR_FILENO) == 1;
         listen();
     }
@@ -134,7 +97,7 @@ public:
         serve_rest();
         clear_progress();
         print_table(true);
-        if (!trace_.output.empty()) write_json();
+        if (!trace_.output.empty()) write_output();
         return end_as(status, before);
     }
 
@@ -245,11 +208,7 @@ private:
         const ssize_t bytes = recv(from.file.number, &message, sizeof message - 1, 0);
         if (bytes < static_cast<ssize_t>(offsetof(Message, path))) {
             from.is_closed = true;
-            // Its threads are gone; what they have counted stays.
-            for (auto& owner : header_.owner) {
-                std::int32_t process = from.process;
-                owner.compare_exchange_strong(process, 0);
-            }
+            recording_.release(from.process);
             return;
         }
         message.path[sizeof message.path - 1] = '\0';
@@ -353,24 +312,40 @@ private:
     }
 
     TraceResult result() const;
-    void add_slot(std::size_t slot, std::span<FunctionResult* const> functions) const;
     void print_table(bool is_end) {
         clear_progress();
         const std::string text = table(result(), trace_.top, is_end);
         std::fwrite(text.data(), 1, text.size(), stderr);
     }
-    void write_json() {
-        const std::string text = to_json(result());
+    void write_output() {
         const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(trace_.output.c_str(), "we"), &std::fclose);
-        if (file == nullptr || std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
-            std::fflush(file.get()) != 0)
-            fail_by_system(trace_.output);
+        if (file == nullptr) fail_by_system(trace_.output);
+        const auto write = [&](const std::string& text) {
+            if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size()) fail_by_system(trace_.output);
+        };
+        switch (trace_.format) {
+            case Format::json:
+                write(to_json(result()));
+                break;
+            case Format::folded:
+                write(to_folded(result()));
+                break;
+            case Format::chrome: {
+                std::uint64_t lost = 0;
+                const auto calls = recording_.calls(start_ticks_, lost);
+                write_chrome_trace(result(), calls, lost, write);
+                if (lost != 0)
+                    std::fprintf(stderr,
+                                 "\n%s has the last %u calls of each thread: %" PRIu64 " are not in it (--max-events)\n",
+                                 trace_.output.c_str(), trace_.most_events, lost);
+                break;
+            }
+        }
+        if (std::fflush(file.get()) != 0) fail_by_system(trace_.output);
     }
 
     const Trace& trace_;
-    const What what_;
-    SharedMemory recording_;
-    RecordingHeader& header_;
+    Recording recording_;
     const std::string agent_ = agent_path();
     std::string name_;
     std::unique_ptr<File> listening_;
@@ -417,7 +392,8 @@ TracedObject& Tracing::find(const std::string& path) {
 TraceResult Tracing::result() const {
     TraceResult result;
     result.program = trace_.program;
-    result.with_times = what_ == What::times;
+    result.with_times = trace_.with_times;
+    result.with_tree = trace_.with_tree;
     result.processes = processes_.size();
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - start_).count();
@@ -440,33 +416,9 @@ TraceResult Tracing::result() const {
         }
         for (const auto& list : object.lists) result.untracked += reinterpret_cast<FunctionList*>(list->data())->untracked;
     }
-    for (std::size_t slot = 0; slot < slots; ++slot) add_slot(slot, by_number);
+    recording_.read(by_number);
+    if (trace_.with_tree) result.tree = recording_.tree();
     return result;
-}
-
-// Only what was written: to look at a hole through memory would fill it.
-void Tracing::add_slot(std::size_t slot, std::span<FunctionResult* const> functions) const {
-    const std::size_t each = header_.record_bytes();
-    const auto begin = static_cast<off_t>(header_bytes + slot * header_.slot_bytes());
-    const off_t end = begin + static_cast<off_t>(functions.size() * each);
-    std::vector<std::byte> records;
-    for (off_t data = begin; data < end;) {
-        data = lseek(recording_.file(), data, SEEK_DATA);
-        if (data < 0 || data >= end) return;
-        const off_t hole = std::min(end, lseek(recording_.file(), data, SEEK_HOLE));
-        const std::size_t first = static_cast<std::size_t>(data - begin) / each;
-        const std::size_t last = (static_cast<std::size_t>(hole - begin) + each - 1) / each;
-        records.assign((last - first) * each, std::byte{});
-        if (pread(recording_.file(), records.data(), records.size(), begin + static_cast<off_t>(first * each)) < 0) return;
-        for (std::size_t i = first; i < last; ++i) {
-            const std::byte* const record = records.data() + (i - first) * each;
-            if (what_ == What::counts)
-                functions[i]->calls += reinterpret_cast<const CountRecord*>(record)->calls;
-            else
-                functions[i]->add(*reinterpret_cast<const TimeRecord*>(record));
-        }
-        data = begin + static_cast<off_t>(last * each);
-    }
 }
 
 }  // namespace

@@ -26,6 +26,68 @@ std::string duration(double ns) {
     return text;
 }
 
+std::map<std::string, std::size_t> refusals(const TraceResult& result) {
+    std::map<std::string, std::size_t> reasons;
+    for (const FunctionResult& each : result.functions)
+        if (each.refused && !each.is_attached) ++reasons[Error{.code = *each.refused}.message()];
+    return reasons;
+}
+
+// Whose calls take most time comes first. What took less than a hundredth of all is left out, and where there are more lines
+// than are wanted.
+class TreeText {
+public:
+    TreeText(const TraceResult& result, std::size_t most) : result_(result), most_(most), times_(result.tree.times()) {}
+
+    std::string text() {
+        std::string text;
+        if (times_.front().total == 0) return text;
+        text += "\n       calls     total      self  function, under what called it\n";
+        add_children(text, 0, 0);
+        if (left_out_ != 0) add(text, "             … %zu more chains of callers (-o FILE has all)\n", left_out_);
+        if (result_.tree.unplaced() != 0)
+            add(text, "             … %" PRIu64 " calls that are too deep, or in too many chains, to be shown\n",
+                result_.tree.unplaced());
+        return text;
+    }
+
+private:
+    void add_children(std::string& text, std::size_t parent, std::size_t depth) {
+        const auto& nodes = result_.tree.nodes();
+        std::vector<std::size_t> children = nodes[parent].children;
+        std::ranges::sort(children, [&](std::size_t one, std::size_t other) {
+            return times_[one].total != times_[other].total ? times_[one].total > times_[other].total : one < other;
+        });
+        for (const std::size_t child : children) {
+            const bool is_small = 100 * times_[child].total < times_.front().total;
+            if (is_small || (most_ != 0 && lines_ == most_)) {
+                leave_out(child);
+                continue;
+            }
+            ++lines_;
+            const FunctionResult& function = result_.functions[nodes[child].function];
+            add(text, "%12" PRIu64, nodes[child].calls);
+            for (const std::uint64_t ticks : {times_[child].total, times_[child].self})
+                add(text, " %9s", duration(static_cast<double>(ticks) * result_.ns_per_tick).c_str());
+            text += "  ";
+            for (std::size_t i = 0; i < depth; ++i) text += "│ ";
+            text += name_of(function) + "  (" + harmless(file_of(function.module)) + ")\n";
+            add_children(text, child, depth + 1);
+        }
+    }
+    void leave_out(std::size_t node) {
+        ++left_out_;
+        for (const std::size_t child : result_.tree.nodes()[node].children) leave_out(child);
+    }
+
+    const TraceResult& result_;
+    const std::size_t most_;
+    const std::vector<CallTree::Times> times_;
+    std::size_t lines_ = 0, left_out_ = 0;
+};
+
+}  // namespace
+
 std::string file_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string name_of(const FunctionResult& function) {
@@ -34,15 +96,6 @@ std::string name_of(const FunctionResult& function) {
     add(text, "(no name) %#" PRIx64, function.function.at);
     return text;
 }
-
-std::map<std::string, std::size_t> refusals(const TraceResult& result) {
-    std::map<std::string, std::size_t> reasons;
-    for (const FunctionResult& each : result.functions)
-        if (each.refused && !each.is_attached) ++reasons[Error{.code = *each.refused}.message()];
-    return reasons;
-}
-
-}  // namespace
 
 void FunctionResult::add(const trace::TimeRecord& record) {
     calls += record.calls;
@@ -109,6 +162,7 @@ std::string table(const TraceResult& result, std::size_t top, bool is_end) {
         text += '\n';
     }
     if (lines < called.size()) add(text, "             … %zu more functions (--top 0 lists all)\n", called.size() - lines);
+    if (result.with_tree) text += TreeText(result, top).text();
     if (!is_end) return text;
     if (result.untracked != 0)
         add(text, "\n%" PRIu64 " calls without a time: more at once than --max-active\n", result.untracked);
@@ -148,14 +202,44 @@ std::string to_json(const TraceResult& result) {
     }
     json refused_objects = json::object();
     for (const auto& [path, reason] : result.refused_objects) refused_objects[path] = reason;
-    const json all{{"program", result.program},
-                   {"seconds", result.seconds},
-                   {"processes", result.processes},
-                   {"untracked", result.untracked},
-                   {"functions", std::move(functions)},
-                   {"refused", refusals(result)},
-                   {"refused_objects", std::move(refused_objects)}};
+    json all{{"program", result.program},
+             {"seconds", result.seconds},
+             {"processes", result.processes},
+             {"untracked", result.untracked},
+             {"functions", std::move(functions)},
+             {"refused", refusals(result)},
+             {"refused_objects", std::move(refused_objects)}};
+    if (result.with_tree) {
+        const auto& nodes = result.tree.nodes();
+        const auto times = result.tree.times();
+        json tree = json::array();
+        for (std::size_t i = 1; i < nodes.size(); ++i)
+            tree.push_back(
+                {{"function", nodes[i].function},
+                 {"parent", nodes[i].parent == 0 ? json() : json(nodes[i].parent - 1)},
+                 {"calls", nodes[i].calls},
+                 {"ns",
+                  {{"total", ns(static_cast<double>(times[i].total))}, {"self", ns(static_cast<double>(times[i].self))}}}});
+        all["tree"] = std::move(tree);
+        all["unplaced"] = result.tree.unplaced();
+    }
     return all.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
+}
+
+std::string to_folded(const TraceResult& result) {
+    const auto& nodes = result.tree.nodes();
+    const auto times = result.tree.times();
+    std::vector<std::string> chains(nodes.size());
+    std::string text;
+    for (std::size_t i = 1; i < nodes.size(); ++i) {
+        std::string name = name_of(result.functions[nodes[i].function]);
+        std::ranges::replace(name, ';', ':');
+        const std::string& above = chains[nodes[i].parent];
+        chains[i] = above.empty() ? name : above + ';' + name;
+        const double self = static_cast<double>(times[i].self) * result.ns_per_tick;
+        if (self >= 0.5) text += chains[i] + ' ' + std::to_string(static_cast<std::uint64_t>(self + 0.5)) + '\n';
+    }
+    return text;
 }
 
 }  // namespace dynfunc::tool

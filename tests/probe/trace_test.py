@@ -61,6 +61,99 @@ class TraceTest(unittest.TestCase):
         self.assertGreaterEqual(found['main']['ns']['total'], found['traced::sleeper()']['ns']['total'])
         self.assertRegex(self.table, r'(?m)^ +3 +[0-9.]+ ms( +[0-9.]+ [mun]?s ?){4}  traced::sleeper\(\)  \(traced\)$')
 
+    def chains(self, *words, options=()):
+        """Calls by chain of callers, from main() on, without the folder of the names."""
+        self.trace(*words, options=['--stacks', '-f', 'traced::*', '-f', 'main', *options])
+        chains, calls = [], {}
+        for node in self.result['tree']:
+            above = () if node['parent'] is None else chains[node['parent']]
+            chains.append((*above, re.sub(r'^traced::|\(.*', '', self.result['functions'][node['function']]['name'])))
+            self.assertLessEqual(node['ns']['self'], node['ns']['total'])
+            calls[' '.join(chains[-1])] = node['calls']
+        self.assertEqual(self.result['unplaced'], 0)
+        return calls
+
+    def test_knows_which_function_called_which(self):
+        self.assertEqual(self.chains('count'), {
+            'main': 1, 'main count': 1, 'main count middle': 100, 'main count middle leaf': 200, 'main count thrower': 7,
+            'main count thrower leaf': 7, 'main count sleeper': 3,
+            **{'main count' + i * ' recursive': 1 for i in range(1, 12)}, 'main count' + 11 * ' recursive' + ' leaf': 1})
+        self.assertRegex(self.table, r'(?m)^ +3 +[0-9.]+ ms +[0-9.]+ ms  │ │ traced::sleeper\(\)  \(traced\)$')
+
+    def test_the_tree_goes_on_where_longjmp_and_jumps_lead(self):
+        self.assertEqual(self.chains('leave'), {
+            'main': 1, 'main left': 1, 'main left leaver': 2, 'main left leaver leaver': 2, 'main left leaver leaver leaver': 2,
+            'main left middle': 2, 'main left middle leaf': 4, 'main tail': 1, 'main tail leaf': 1})
+
+    def test_children_are_in_the_tree_where_they_were_forked(self):
+        self.assertEqual(self.chains('children'), {'main': 1, 'main children': 1, 'main children leaf': 31})
+
+    def test_threads_have_trees_that_are_one_in_the_end(self):
+        calls = self.chains('threads')
+        self.assertEqual(sum(count for chain, count in calls.items() if chain.endswith('leaf')), 40_000)
+        self.assertEqual(calls['main threads'], 1)
+
+    def test_deeper_calls_are_counted_and_said_to_have_no_place(self):
+        file = os.path.join(self.folder.name, 'out.json')
+        done = run(COMMAND, 'trace', '--stacks', '--max-active', '4000', '-o', file, '--', PROGRAM, 'deep', '2000')
+        with open(file, encoding='utf-8') as text:
+            result = json.load(text)
+        calls = {function['name']: function['calls'] for function in result['functions']}
+        self.assertEqual(calls['traced::recursive(int)'], 2001)
+        self.assertEqual(sum(node['calls'] for node in result['tree']) + result['unplaced'], sum(calls.values()))
+        self.assertGreater(result['unplaced'], 900)
+        self.assertIn(f'{result["unplaced"]} calls that are too deep', done.stderr)
+
+    def test_writes_folded_stacks(self):
+        file = os.path.join(self.folder.name, 'folded')
+        done = run(COMMAND, 'trace', '-o', file, '--format', 'folded', '--', PROGRAM, 'count')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(file, encoding='utf-8') as text:
+            lines = [line.rstrip('\n').rsplit(' ', 1) for line in text]
+        self_ns = {chain: int(ns) for chain, ns in lines}
+        self.assertEqual(len(self_ns), len(lines))
+        self.assertGreater(self_ns['main;traced::count();traced::sleeper()'], 3 * 15e6)
+        self.assertLess(self_ns['main'], self_ns['main;traced::count();traced::sleeper()'])
+
+    def time_line(self, *words, options=()):
+        file = os.path.join(self.folder.name, 'events')
+        run(COMMAND, 'trace', '-o', file, '--format', 'chrome', *options, '--', PROGRAM, *words)
+        with open(file, encoding='utf-8') as text:
+            return json.load(text)
+
+    def test_writes_every_call_in_the_format_of_chrome(self):
+        events = self.time_line('count')['traceEvents']
+        names = [event['name'] for event in events]
+        self.assertEqual(names.count('traced::leaf(int)'), 208)
+        self.assertEqual({(event['ph'], event['pid'], event['tid']) for event in events},
+                         {('X', events[0]['pid'], events[0]['pid'])})
+        # Each begins behind the one before it, and ends inside of those that are not over (but for what is rounded).
+        open_until = []
+        for event in events:
+            while open_until and open_until[-1] <= event['ts']:
+                open_until.pop()
+            self.assertTrue(not open_until or event['ts'] + event['dur'] <= open_until[-1] + 0.01, event)
+            open_until.append(event['ts'] + event['dur'])
+        self.assertEqual([event['ts'] for event in events], sorted(event['ts'] for event in events))
+
+    def test_threads_and_children_have_lines_of_their_own(self):
+        events = self.time_line('threads', options=['-f', 'traced::leaf*'])['traceEvents']
+        self.assertEqual(len(events), 40_000)
+        self.assertEqual((len({event['pid'] for event in events}), len({event['tid'] for event in events})), (1, 4))
+        events = self.time_line('children', options=['-f', 'traced::leaf*'])['traceEvents']
+        self.assertEqual((len(events), len({event['pid'] for event in events})), (31, 4))
+
+    def test_a_time_line_has_calls_that_did_not_end_and_the_last_ones(self):
+        events = {event['name']: event for event in self.time_line('leave')['traceEvents']}
+        self.assertEqual(events['main']['args'], {'ended': False})
+        self.assertNotIn('args', events['traced::tail(int)'])
+        self.assertGreaterEqual(events['main']['ts'] + events['main']['dur'],
+                                events['traced::tail(int)']['ts'] + events['traced::tail(int)']['dur'])
+        line = self.time_line('threads', options=['-f', 'traced::leaf*', '--max-events', '100'])
+        # Threads that run one after the other may have the same memory.
+        self.assertIn(len(line['traceEvents']), [128, 256, 384, 512])
+        self.assertEqual(len(line['traceEvents']) + line['otherData']['lost'], 40_000)
+
     def test_takes_functions_that_match(self):
         found = self.trace('count', options=['-f', 'traced::m*', '-f', 'main'])
         self.assertEqual(sorted(found), ['main', 'traced::middle(int)'])
@@ -139,6 +232,13 @@ class TraceTest(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (1, ''))
             self.assertRegex(done.stderr, rf'^dynfunc: {program}: .*{why}.*\n$')
         self.assertEqual(run(COMMAND, 'trace').returncode, 2)
+        for wrong in (['--format', 'folded'], ['-o', '/nowhere', '--format', 'gif'], ['--max-events', '0']):
+            done = run(COMMAND, 'trace', *wrong, '--', PROGRAM, 'exit', '0')
+            self.assertEqual((done.returncode, done.stdout), (2, ''))
+            self.assertIn(wrong[-2], done.stderr)
+        done = run(COMMAND, 'trace', '-o', '/nowhere/file', '--', PROGRAM, 'exit', '0')
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stderr.endswith('dynfunc: /nowhere/file: No such file or directory\n'))
 
     def test_help_teaches(self):
         done = run(COMMAND, 'trace', '--help')

@@ -2,6 +2,7 @@
 // A program to be traced: its first argument says what it does. Prints what it would print without being traced.
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -57,6 +58,25 @@ void count() {
     }
     for (int i = 0; i < 3; ++i) sleeper();
 }
+// What it calls leaves by longjmp, twice from the same place.
+jmp_buf place;
+AS_IT_STANDS void leaver(int depth) {
+    if (depth != 0) leaver(depth - 1);
+    if (depth == 0 && sink != -1) longjmp(place, 1);
+    sink = sink + 1;
+}
+AS_IT_STANDS void left() {
+    static int round;
+    for (round = 0; round < 2; ++round) {
+        if (setjmp(place) == 0)
+            leaver(2);
+        else
+            middle(round);
+    }
+}
+// Optimised, it ends in a jump.
+AS_IT_STANDS int tail(int x) { return leaf(x + 1); }
+
 void threads() {
     std::vector<std::thread> all;
     for (int i = 0; i < 4; ++i)
@@ -102,6 +122,12 @@ int close_all(const char* file, const char* plugin) {
 int main(int count, char** words) {
     const std::string what = count > 1 ? words[1] : "";
     if (what == "count") traced::count();
+    if (what == "deep") traced::recursive(std::atoi(words[2]));
+    if (what == "leave") {
+        traced::left();
+        traced::tail(1);
+        std::exit(0);
+    }
     if (what == "threads") traced::threads();
     if (what == "children") traced::children();
     if (what == "load") return traced::load(words[2]);

@@ -9,6 +9,7 @@
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
 // DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
+// DYNFUNC_DETAIL_INLINE_NO_VECTORS: of one that such functions call. Without it compilers inline only what has the same attribute.
 // DYNFUNC_DETAIL_THREAD_SANITIZER: defined in a build with it. It knows nothing of what machine code orders.
 // DYNFUNC_DETAIL_COUNT(word): adds one to a word that this thread alone writes, its signal handlers included: by one
 // instruction, which needs no lock. What the thread did before is done when others see it.
@@ -23,6 +24,7 @@
 #if !DYNFUNC_GENERIC_SITES && defined(__x86_64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_x86.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
+#define DYNFUNC_DETAIL_INLINE_NO_VECTORS [[gnu::always_inline, gnu::target("general-regs-only")]]
 #ifndef DYNFUNC_DETAIL_THREAD_SANITIZER
 #define DYNFUNC_DETAIL_COUNT(word) asm volatile("addq $1, %0" : "+m"(word) : : "cc", "memory")
 #endif
@@ -31,11 +33,13 @@
 #elif !DYNFUNC_GENERIC_SITES && defined(__aarch64__)
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_arm64.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
+#define DYNFUNC_DETAIL_INLINE_NO_VECTORS
 #define DYNFUNC_DETAIL_SYMBOL "S"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
 #else
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_generic.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS
+#define DYNFUNC_DETAIL_INLINE_NO_VECTORS
 #if defined(__aarch64__)
 #define DYNFUNC_DETAIL_SYMBOL "S"
 #else

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <dynfunc/detail/machine.hpp>
+
 namespace dynfunc {
 
 struct Registers {
@@ -20,7 +22,7 @@ struct Registers {
     std::uint64_t rip;  // changed: the thread goes on there, and not with the instruction under the probe
 
     // The first six.
-    std::uint64_t& integer(unsigned i) noexcept {
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& integer(unsigned i) noexcept {
         // By arithmetic alone: handlers that leave vector registers alone call it.
         return *reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this) + integer_at(i));
     }
@@ -30,11 +32,11 @@ struct Registers {
         return *reinterpret_cast<T*>(vectors + i * vector_bytes);
     }
     // The first two words of what a function returns in integer registers.
-    std::uint64_t& result(unsigned i = 0) noexcept { return i == 0 ? rax : rdx; }
-    std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(rsp)[1 + i]; }
-    std::uint64_t& instruction_pointer() noexcept { return rip; }
-    std::uint64_t& stack_pointer() noexcept { return rsp; }
-    void return_now(std::uint64_t value) noexcept {
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& result(unsigned i = 0) noexcept { return i == 0 ? rax : rdx; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(rsp)[1 + i]; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& instruction_pointer() noexcept { return rip; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& stack_pointer() noexcept { return rsp; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS void return_now(std::uint64_t value) noexcept {
         rax = value;
         rip = *reinterpret_cast<const std::uint64_t*>(rsp);
         rsp += sizeof rip;
@@ -42,7 +44,7 @@ struct Registers {
 
     // For typed_probe.hpp: how many arguments registers carry, and where in here, and on the stack, they are.
     static constexpr unsigned integer_arguments = 6, vector_arguments = 8;
-    static constexpr std::size_t integer_at(unsigned i) noexcept {
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS static constexpr std::size_t integer_at(unsigned i) noexcept {
         switch (i) {
             case 0:
                 return offsetof(Registers, rdi);
