@@ -24,6 +24,10 @@ void write_chrome_trace(const TraceResult& result, std::span<const RecordedCall>
     std::vector<std::string> names(result.functions.size());
     write("{\"traceEvents\":[");
     const char* before = "\n";
+    for (const auto& [process, name] : result.processes) {
+        write(before + text_of({{"name", "process_name"}, {"ph", "M"}, {"pid", process}, {"args", {{"name", name}}}}));
+        before = ",\n";
+    }
     for (const RecordedCall& call : calls) {
         std::string& name = names[call.function];
         const FunctionResult& function = result.functions[call.function];

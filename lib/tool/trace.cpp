@@ -27,7 +27,6 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <utility>
 
@@ -214,7 +213,7 @@ private:
         message.path[sizeof message.path - 1] = '\0';
         switch (message.word) {
             case Word::hello:
-                processes_.insert(from.process);
+                processes_.insert_or_assign(from.process, name_of_process(from.process));
                 say(from, Word::settings, RecordingHeader::known_version, recording_.file());
                 break;
             case Word::object: {
@@ -241,6 +240,14 @@ private:
             pollfd ready{each->file.number, POLLIN, 0};
             while (!each->is_closed && poll(&ready, 1, 0) == 1) serve(*each);
         }
+    }
+
+    static std::string name_of_process(pid_t process) {
+        std::string name(16, '\0');
+        const File file(open(("/proc/" + std::to_string(process) + "/comm").c_str(), O_RDONLY | O_CLOEXEC));
+        name.resize(
+            static_cast<std::size_t>(std::max<ssize_t>(0, file.number < 0 ? 0 : read(file.number, name.data(), name.size()))));
+        return name.substr(0, name.find('\n'));
     }
 
     std::unique_ptr<SharedMemory> list_of(const TracedObject& object) {
@@ -304,6 +311,8 @@ private:
                 done += __atomic_load_n(&each.done, __ATOMIC_ACQUIRE);
                 all += each.count;
             }
+        // Now the program goes on, and may print.
+        if (done == all) return clear_progress();
         std::fprintf(stderr, "\r\033[Kdynfunc: attaching to %zu of %zu functions", done, all);
         has_progress_ = true;
     }
@@ -352,7 +361,7 @@ private:
     std::vector<std::unique_ptr<Connection>> connections_;
     std::map<std::size_t, TracedObject> objects_;  // in the order in which they were met
     std::map<std::string, std::size_t> order_;
-    std::set<pid_t> processes_;
+    std::map<pid_t, std::string> processes_;  // and the names of what they execute
     std::size_t numbers_ = 0;
     pid_t child_ = 0;
     std::uint64_t start_ticks_ = 0;
@@ -394,7 +403,7 @@ TraceResult Tracing::result() const {
     result.program = trace_.program;
     result.with_times = trace_.with_times;
     result.with_tree = trace_.with_tree;
-    result.processes = processes_.size();
+    result.processes = processes_;
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - start_).count();
     result.seconds = seconds;

@@ -136,7 +136,7 @@ std::string table(const TraceResult& result, std::size_t top, bool is_end) {
     std::string text;
     add(text, "\ndynfunc trace: %zu of %zu functions called, %" PRIu64 " calls, %.3f s", called.size(), attached, calls,
         result.seconds);
-    if (result.processes > 1) add(text, ", %zu programs", result.processes);
+    if (result.processes.size() > 1) add(text, ", %zu programs", result.processes.size());
     text += '\n';
     const std::size_t lines = top == 0 ? called.size() : std::min(top, called.size());
     if (lines != 0)
@@ -204,7 +204,7 @@ std::string to_json(const TraceResult& result) {
     for (const auto& [path, reason] : result.refused_objects) refused_objects[path] = reason;
     json all{{"program", result.program},
              {"seconds", result.seconds},
-             {"processes", result.processes},
+             {"processes", result.processes.size()},
              {"untracked", result.untracked},
              {"functions", std::move(functions)},
              {"refused", refusals(result)},

@@ -5,8 +5,11 @@
 #include <dynfunc/result.hpp>
 #include <dynfunc/site_class.hpp>
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -42,8 +45,8 @@ struct TraceResult {
     std::vector<std::string> program;
     bool with_times = false, with_tree = false;
     double seconds = 0, ns_per_tick = 1;
-    std::size_t processes = 0;
-    std::uint64_t untracked = 0;  // calls of which the begin was counted, and no time taken
+    std::map<pid_t, std::string> processes{};  // and their names
+    std::uint64_t untracked = 0;               // calls of which the begin was counted, and no time taken
     std::vector<FunctionResult> functions{};
     CallTree tree{};                                                     // its functions are places in those
     std::vector<std::pair<std::string, std::string>> refused_objects{};  // path, reason

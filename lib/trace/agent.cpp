@@ -54,6 +54,7 @@ public:
         if (watch) watch_ = std::move(*watch);
         for (std::size_t i = 0; i < objects.size(); ++i)
             if (loaded[i].is_loaded()) attach(objects[i]);
+        for (Object& object : objects_) object.end_ours();
     }
     // In the only thread of a forked child.
     void connect_child() {
@@ -80,12 +81,21 @@ private:
         std::vector<std::uint32_t> elements{};  // of the list, for each probe
         std::vector<Probe> probes{};
         detail::ReturnCore* returns = nullptr;
+        std::vector<std::uint64_t> missed_of_ours{};  // for each probe, by attaching
 
+        std::span<const Probe> all() const noexcept {
+            return returns != nullptr ? detail::probes_of(*returns) : std::span(probes);
+        }
+        void begin_ours() noexcept {
+            for (std::size_t i = 0; i < elements.size(); ++i) missed_of_ours[i] -= all()[i].missed();
+        }
+        void end_ours() noexcept {
+            for (std::size_t i = 0; i < elements.size(); ++i) missed_of_ours[i] += all()[i].missed();
+        }
         void write_missed() noexcept {
             if (list == nullptr) return;
-            const std::span<const Probe> all =
-                returns != nullptr ? detail::probes_of(*returns) : std::span<const Probe>(probes);
-            for (std::size_t i = 0; i < all.size(); ++i) list->functions()[elements[i]].missed = all[i].missed();
+            for (std::size_t i = 0; i < elements.size(); ++i)
+                list->functions()[elements[i]].missed = all()[i].missed() - missed_of_ours[i];
             if (returns != nullptr) list->untracked = detail::return_counts(*returns).missed;
         }
     };
@@ -108,6 +118,7 @@ private:
             if (object.returns != nullptr) ReturnProbes::detach(*object.returns, false);
             return true;
         });
+        for (Object& object : objects_) object.begin_ours();
         watch_.for_each([this](const auto& object_of) noexcept {
             try {
                 if (LoadedObject object = object_of(); !object.is_program) attach(object, object.base);
@@ -115,6 +126,7 @@ private:
                 // It runs untraced.
             }
         });
+        for (Object& object : objects_) object.end_ours();
     }
 
     FunctionList* ask(const LoadedObject& object) {
@@ -152,6 +164,7 @@ private:
                 object.elements.push_back(element);
             }
         }
+        object.missed_of_ours.resize(object.elements.size());
         __atomic_store_n(&object.list->done, object.list->count, __ATOMIC_RELEASE);
     }
     Address at(const Object& object, const ListedFunction& function) const noexcept {

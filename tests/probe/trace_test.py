@@ -48,6 +48,11 @@ class TraceTest(unittest.TestCase):
         self.assertEqual(found['main']['missed'], 0)
         self.assertRegex(self.table, r'(?m)^ +208  traced::leaf\(int\)  \(traced\)$')
 
+    def test_what_attaching_calls_is_not_said_to_be_the_programs(self):
+        for options in ([], ['-r']):
+            self.trace('load', PLUGIN, options=['-m', '*', *options])
+            self.assertLess(sum(function['missed'] for function in self.result['functions']), 1000)
+
     def test_measures_every_call(self):
         found = self.trace('count', options=['-r'])
         for name, calls in (('leaf(int)', 208), ('recursive(int)', 11), ('thrower(int)', 7), ('sleeper()', 3)):
@@ -119,7 +124,12 @@ class TraceTest(unittest.TestCase):
         file = os.path.join(self.folder.name, 'events')
         run(COMMAND, 'trace', '-o', file, '--format', 'chrome', *options, '--', PROGRAM, *words)
         with open(file, encoding='utf-8') as text:
-            return json.load(text)
+            line = json.load(text)
+        names = {event['pid']: event['args']['name'] for event in line['traceEvents'] if event['ph'] == 'M'}
+        line['traceEvents'] = [event for event in line['traceEvents'] if event['ph'] != 'M']
+        for event in line['traceEvents']:
+            self.assertEqual(names[event['pid']], os.path.basename(PROGRAM))
+        return line
 
     def test_writes_every_call_in_the_format_of_chrome(self):
         events = self.time_line('count')['traceEvents']
