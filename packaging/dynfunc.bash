@@ -20,9 +20,10 @@ _dynfunc() {
             done
             case $before in
                 -o|--output) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
-                -m|--module|-f|--function|--top|--every|--max-active) ;;
-                *) mapfile -t COMPREPLY < <(compgen -W '--module --function --return --breakpoints --max-active --top --every
-                       --output --help --' -- "$current") ;;
+                -m|--module|-f|--function|--top|--every|--max-active|--max-events) ;;
+                --format) mapfile -t COMPREPLY < <(compgen -W 'json folded chrome' -- "$current") ;;
+                *) mapfile -t COMPREPLY < <(compgen -W '--module --function --return --stacks --breakpoints --max-active --top --every
+                       --output --format --max-events --help --' -- "$current") ;;
             esac ;;
         list)
             case $before in

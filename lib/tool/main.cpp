@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -75,6 +74,9 @@ Examples:
   dynfunc trace -r -f 'parse_*' -- ./server
   dynfunc trace -m 'libz.so*' -r -- gzip -k file
   dynfunc trace -m '*' --top 20 -- sqlite3 :memory: 'select 1'
+  dynfunc trace --stacks -f 'parse_*' -- ./server
+  dynfunc trace -o out.folded --format folded -- ./server && flamegraph.pl out.folded > out.svg
+  dynfunc trace -o out.json --format chrome -- ./server     for Perfetto, Speedscope, Chromium
   dynfunc trace -r -o out.json -- ./server && jq '.functions[] | select(.calls > 0)' out.json
 
 The program's exit status, or the signal that ended it, is this command's; 1 it could not
@@ -162,7 +164,7 @@ int main(int arguments, char** argument) try {
         ->type_name("GLOB")
         ->allow_extra_args(false);
     trace_word->add_flag("-r,--return", trace.with_times, "also how long calls take");
-    trace_word->add_flag("--stacks", trace.with_tree, "and which function called which; with -r");
+    trace_word->add_flag("--stacks", trace.with_tree, "also which function called which; times calls, as -r does");
     trace_word->add_flag("--breakpoints", trace.with_breakpoints,
                          "also functions that take only a breakpoint: a signal for each call");
     trace_word->add_option("--max-active", trace.most_active, "calls of one object that are timed at once")
@@ -175,12 +177,9 @@ int main(int arguments, char** argument) try {
         ->check(CLI::PositiveNumber);
     CLI::Option* const output =
         trace_word->add_option("-o,--output", trace.output, "write everything into a file")->type_name("FILE");
-    const std::map<std::string, dynfunc::tool::Format> formats{{"json", dynfunc::tool::Format::json},
-                                                               {"folded", dynfunc::tool::Format::folded},
-                                                               {"chrome", dynfunc::tool::Format::chrome}};
-    trace_word->add_option("--format", trace.format, "of that file: json, folded (for flame graphs) or chrome (a time line)")
-        ->type_name("FORMAT")
-        ->transform(CLI::Transformer(formats))
+    std::string format = "json";
+    trace_word->add_option("--format", format, "of that file; folded: for flame graphs, chrome: every call, a time line")
+        ->check(CLI::IsMember({"json", "folded", "chrome"}))
         ->needs(output);
     trace_word->add_option("--max-events", trace.most_events, "calls of each thread in a time line, the last ones")
         ->type_name("N")
@@ -196,6 +195,8 @@ int main(int arguments, char** argument) try {
         return app.exit(error) == 0 ? 0 : wrong_usage;
     }
     if (trace_word->parsed()) {
+        if (format == "folded") trace.format = dynfunc::tool::Format::folded;
+        if (format == "chrome") trace.format = dynfunc::tool::Format::chrome;
         trace.with_tree = trace.with_tree || trace.format != dynfunc::tool::Format::json;
         trace.with_times = trace.with_times || trace.with_tree;
         trace.most_events = std::bit_ceil(trace.most_events);

@@ -3,8 +3,9 @@
 
     sweep.py COMMAND            COMMAND: dynfunc, as it is built
 
-Each runs bare, with its calls counted, and with its calls timed, all its libraries included. Prints a table of Markdown; exit status 1
-if an output or an exit status differs. Beside it what one traced call costs, here and with uftrace in a program built for that.
+Each runs bare, with its calls counted, with its calls timed, and with all that a time line needs, all its libraries included. Prints
+a table of Markdown; exit status 1 if an output or an exit status differs. Beside it what one traced call costs: here, with uftrace in a
+program built for that, and with the kernel's uprobes on the same functions, where they may be used.
 """
 import contextlib
 import hashlib
@@ -21,10 +22,11 @@ import urllib.request
 
 COMMAND = os.path.abspath(sys.argv[1])
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODES = {'bare': None, 'counted': [], 'timed': ['-r']}
+MODES = {'bare': None, 'counted': [], 'timed': ['-r'], 'time line': ['--format', 'chrome', '--max-events', '1000']}
+TIMES = ['counted', 'timed']  # in the table
 CLASSES = ['whole', 'guarded', 'punned', 'breakpoint']
 ROUNDS = 3
-FIBONACCI = '27'
+FIBONACCI, SLOW_FIBONACCI = 27, 18  # the kernel's probes take microseconds
 
 
 class Different(Exception):
@@ -173,10 +175,10 @@ def sweep(name, work):
                 result, one = work(folder, mode, record)
                 took.append(one)
                 results.setdefault(mode, result)
-                if mode != 'bare':
+                if mode in TIMES:
                     with open(record, encoding='utf-8') as text:
                         found[mode] = json.load(text)
-        seconds[mode] = statistics.median(took)
+        seconds[mode] = statistics.median(took)  # of a time line with what writing it takes
         if results[mode] != results['bare']:
             raise Different(f'{name}, {mode}:\n    bare:   {str(results["bare"])[-400:]}\n    traced: {str(results[mode])[-400:]}')
     attached = [function for function in found['timed']['functions'] if function['attached']]
@@ -186,7 +188,7 @@ def sweep(name, work):
     for mode in found:
         row += [f'{hits[mode]:,}', f'{seconds[mode]:.3f}', f'{seconds[mode] / seconds["bare"]:.1f}',
                 f'{hits[mode] / found[mode]["seconds"] / 1e6:.2f}']
-    return row
+    return [*row, f'{seconds["time line"] / seconds["bare"]:.1f}']
 
 
 def print_table(head, rows):
@@ -196,45 +198,94 @@ def print_table(head, rows):
     print(flush=True)
 
 
+KERNEL = '/sys/kernel/tracing'
+
+
+@contextlib.contextmanager
+def kernel_probes(group, path, functions, kinds):
+    """uprobes (p) and uretprobes (r), to be counted as a group. Raises OSError where they cannot be had."""
+    loads = subprocess.run(['readelf', '-lW', path], stdout=subprocess.PIPE, text=True, check=True).stdout
+    segments = [[int(word, 16) for word in line.split()[1:6] if word.startswith('0x')]
+                for line in loads.splitlines() if line.split()[:1] == ['LOAD']]
+    lines = []
+    for number, at in enumerate(functions):
+        offset, address = next((s[0], s[1]) for s in segments if s[1] <= at < s[1] + s[3])
+        lines += [f'{kind}:{group}/{kind}{number} {path}:{at - address + offset:#x}' for kind in kinds]
+    # Not open(): it seeks, which this file refuses.
+    events = os.open(os.path.join(KERNEL, 'uprobe_events'), os.O_WRONLY | os.O_APPEND)
+    made = []
+    try:
+        for line in lines:
+            os.write(events, f'{line}\n'.encode())
+            made.append(line.split()[0][2:])
+        yield
+    finally:
+        for name in made:
+            os.write(events, f'-:{name}\n'.encode())
+        os.close(events)
+
+
+def fibonacci_calls(n):
+    before, calls = 1, 1  # of fibonacci(0), of fibonacci(1)
+    for _ in range(n - 1):
+        before, calls = calls, before + calls + 1
+    return calls
+
+
 def cost_of_a_call():
-    """ns for each call of a program that calls and does little else, beside uftrace."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain, built = os.path.join(folder, 'calls'), os.path.join(folder, 'calls-pg')
+    """ns for each call of a program that calls and does little else."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        plain, built, kernels = (os.path.join(folder, name) for name in ('calls', 'calls-pg', 'calls-kernel'))
         subprocess.run(['g++', '-O1', os.path.join(HERE, 'calls.cpp'), '-o', plain], check=True)
         subprocess.run(['g++', '-O1', '-pg', '-fcf-protection=none', os.path.join(HERE, 'calls.cpp'), '-o', built], check=True)
+        shutil.copy(plain, kernels)
+        trace = [COMMAND, 'trace', '-f', 'fibonacci*']
+        line = ['-o', os.path.join(folder, 'line'), '--format', 'chrome', '--max-events', '1024']
         ways = {
-            'bare': [plain, FIBONACCI],
-            'dynfunc trace': [COMMAND, 'trace', '-f', 'fibonacci*', '--', plain, FIBONACCI],
-            'dynfunc trace -r': [COMMAND, 'trace', '-r', '-f', 'fibonacci*', '--', plain, FIBONACCI],
+            'bare': [plain],
+            'dynfunc trace': [*trace, '--', plain],
+            'dynfunc trace -r': [*trace, '-r', '--', plain],
+            'dynfunc trace --stacks': [*trace, '--stacks', '--', plain],
+            'dynfunc trace --format chrome': [*trace, *line, '--', plain],
         }
+        counts, baselines = {}, {name: 'bare' for name in ways if name != 'bare'}
+        ours = list(baselines)
         if shutil.which('uftrace'):
-            ways['bare, built with -pg'] = [built, FIBONACCI]
-            ways['uftrace record'] = ['uftrace', 'record', '--no-libcall', '-d', os.path.join(folder, 'data'), built, FIBONACCI]
-        small = {name: [*words[:-1], '1'] for name, words in ways.items()}
-        calls = 2 * 317811 - 1  # of fibonacci(27): 2 F(28) - 1
-        took = {name: [] for name in ways}
-        printed = {}
-        for _ in range(5):
-            for name in ways:
-                done, seconds = run(ways[name])
-                printed[name] = done.stdout
-                _, nothing = run(small[name])
-                took[name].append(1e9 * (seconds - nothing) / calls)
-        if len(set(printed.values())) != 1:
-            raise Different(f'calls: {printed}')
-        ns = {name: statistics.median(each) for name, each in took.items()}
-        rows = []
-        for name in ways:
-            bare = ns['bare, built with -pg'] if name == 'uftrace record' else ns['bare']
-            more = '' if name.startswith('bare') else f'{ns[name] - bare:.1f}'
-            rows.append([name, f'{ns[name]:.1f}', more])
-        print_table([f'{calls:,} calls, each', 'ns', 'ns more than bare'], rows)
-        if 'uftrace record' not in ns:
+            ways['bare, built with -pg'] = [built]
+            ways['uftrace record'] = ['uftrace', 'record', '--no-libcall', '-d', os.path.join(folder, 'data'), built]
+            baselines['uftrace record'] = 'bare, built with -pg'
+        else:
             print('uftrace is not installed\n')
-            return
-        for name in ('dynfunc trace', 'dynfunc trace -r'):
-            ratio = (ns['uftrace record'] - ns['bare, built with -pg']) / (ns[name] - ns['bare'])
-            print(f'uftrace costs {ratio:.1f} times as much for each call as {name}.')
+        functions = subprocess.run(['nm', kernels], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        at = next(int(function.split()[0], 16) for function in functions if 'fibonacci' in function)
+        for name, kinds in (('kernel uprobe, perf stat', 'p'), ('kernel uprobe and uretprobe, perf stat', 'pr')):
+            group = f'dynfunc_sweep_{kinds}'
+            try:
+                if shutil.which('perf') is None:
+                    raise OSError('perf is not installed')
+                stack.enter_context(kernel_probes(group, kernels, [at], kinds))
+            except OSError as error:
+                print(f'{name}: {error}\n')
+                continue
+            ways[name] = ['perf', 'stat', '-e', f'{group}:*', '-o', os.path.join(folder, 'said'), '--', kernels]
+            baselines[name] = 'bare'
+            counts[name] = SLOW_FIBONACCI
+        took = {name: [] for name in ways}
+        for _ in range(5):
+            for name, words in ways.items():
+                count = counts.get(name, FIBONACCI)
+                done, seconds = run([*words, str(count)])
+                if int(done.stdout) != round(((1 + 5 ** 0.5) / 2) ** count / 5 ** 0.5):
+                    raise Different(f'{name}: {done}')
+                _, nothing = run([*words, '1'])
+                took[name].append(1e9 * (seconds - nothing) / fibonacci_calls(count))
+    ns = {name: statistics.median(each) for name, each in took.items()}
+    more = {name: ns[name] - ns[baseline] for name, baseline in baselines.items()}
+    peers = [name for name in more if name not in ours]
+    rows = [[name, f'{ns[name]:.1f}', f'{more[name]:.1f}' if name in more else '',
+             *(f'{more[peer] / more[name]:.1f}' if name in ours else '' for peer in peers)] for name in ways]
+    print_table([f'{fibonacci_calls(FIBONACCI):,} calls, each', 'ns', 'ns more than bare', *(f'{peer} costs, times as much' for peer in peers)],
+                rows)
 
 
 def main():
@@ -253,7 +304,7 @@ def main():
             good = False
     print('Seconds contain attaching; of the servers they are those of the clients\' work, nginx\'s for a thousand requests.\n')
     print_table(['program', 'functions', 'refused', 'whole / guarded / punned / breakpoint, %', 'bare s', 'calls counted', 's', 'x bare',
-                 'M calls/s', 'calls timed', 's', 'x bare', 'M calls/s'], rows)
+                 'M calls/s', 'calls timed', 's', 'x bare', 'M calls/s', 'with a time line, x bare'], rows)
     cost_of_a_call()
     return 0 if good else 1
 
