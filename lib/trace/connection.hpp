@@ -27,7 +27,6 @@ public:
     // Of an object's file, the functions that are wanted; null: none.
     FunctionList* ask_for_functions(const std::string& path) noexcept;
     void say_attached() noexcept { static_cast<void>(say(Word::attached, 0)); }
-    void say_bye() noexcept { static_cast<void>(say(Word::bye, 0)); }
 
 private:
     bool is_ours() const noexcept;

@@ -165,9 +165,20 @@ DYNFUNC_IN_HIT std::uint32_t caller_of(const CallTree& tree, std::uint64_t retur
     return node;
 }
 
-// ---- Slots ----
+// ---- Slots. No system call: the program may have forbidden them ----
 
-bool claim_slot_of(std::size_t slot, std::int32_t process) noexcept {
+constinit std::int32_t process = 0;  // this one
+
+// The C library knows, and keeps it in every mutex that wants its owner back.
+std::int32_t this_thread() noexcept {
+    pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    pthread_mutex_lock(&mutex);
+    const std::int32_t owner = mutex.__data.__owner;
+    pthread_mutex_unlock(&mutex);
+    return owner;
+}
+
+bool claim_slot(std::size_t slot) noexcept {
     auto& owner = const_cast<RecordingHeader&>(Recorder::header()).owner[slot];
     std::int32_t nobody = 0;
     return owner.load(std::memory_order_relaxed) == 0 &&
@@ -177,9 +188,8 @@ bool claim_slot_of(std::size_t slot, std::int32_t process) noexcept {
 void claim_slot() noexcept {
     const Recorder::OwnWork own;
     const os::KeepErrno keep;
-    const std::int32_t process = getpid();
     std::size_t slot = shared_slot + 1;
-    while (slot < usable_slots && !claim_slot_of(slot, process)) ++slot;
+    while (slot < usable_slots && !claim_slot(slot)) ++slot;
     mine = slots_begin;
     if (slot >= usable_slots) return;
     mine = slots_begin + slot * slot_bytes;
@@ -187,7 +197,7 @@ void claim_slot() noexcept {
     if (Recorder::header().with_tree == 0) return;
     CallTree& tree = tree_of(mine);
     tree.process = process;
-    tree.thread = gettid();
+    tree.thread = this_thread();
     __atomic_store_n(&tree.current, 0, __ATOMIC_RELEASE);
     if (const std::byte* const before = std::exchange(slot_before, nullptr); before != nullptr)
         __atomic_store_n(&tree.current, chain_in(tree, tree_of(before), node_before), __ATOMIC_RELEASE);
@@ -334,6 +344,7 @@ bool Recorder::open(int recording) noexcept {
         tree_at = first.tree_at();
         ring_at = first.ring_at();
         most_events = first.most_events;
+        process = getpid();
         return true;
     }
     return false;
@@ -372,6 +383,9 @@ void Recorder::before_fork() noexcept {
     slot_before = mine;
 }
 
-void Recorder::in_child() noexcept { mine = nullptr; }
+void Recorder::in_child() noexcept {
+    process = getpid();
+    mine = nullptr;
+}
 
 }  // namespace dynfunc::trace

@@ -141,8 +141,8 @@ struct FunctionList {
     }
 };
 
-// Messages over a sequenced-packet socket; each is answered before the next is sent, but for `attached` and `bye`.
-enum class Word : std::uint32_t { hello, settings, object, functions, attached, bye };
+// Messages over a sequenced-packet socket; each is answered before the next is sent, but for `attached`.
+enum class Word : std::uint32_t { hello, settings, object, functions, attached };
 struct Message {
     Word word;
     std::uint32_t value;  // hello: the version; settings: the same; functions: how many

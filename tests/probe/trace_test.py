@@ -213,6 +213,14 @@ class TraceTest(unittest.TestCase):
             self.trace('close', file, PLUGIN, options=options)
             self.assertEqual(os.path.getsize(file), 0)
 
+    def test_a_program_that_forbids_itself_system_calls(self):
+        bare = run(PROGRAM, 'sandbox')
+        self.assertEqual((bare.returncode, bare.stdout), (4, 'in a sandbox\n'))
+        for options in ([], ['-r'], ['--stacks']):
+            traced = run(COMMAND, 'trace', '-f', 'traced::middle*', *options, '--', PROGRAM, 'sandbox')
+            self.assertEqual((traced.returncode, traced.stdout), (4, 'in a sandbox\n'), traced.stderr)
+            self.assertRegex(traced.stderr, r'(?m)^ +11 .* traced::middle\(int\)  \(traced\)$')
+
     def test_a_script_is_run(self):
         script = os.path.join(self.folder.name, 'script')
         with open(script, 'w', encoding='utf-8') as text:

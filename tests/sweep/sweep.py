@@ -26,7 +26,7 @@ MODES = {'bare': None, 'counted': [], 'timed': ['-r'], 'time line': ['--format',
 TIMES = ['counted', 'timed']  # in the table
 CLASSES = ['whole', 'guarded', 'punned', 'breakpoint']
 ROUNDS = 3
-FIBONACCI, SLOW_FIBONACCI = 27, 18  # the kernel's probes take microseconds
+FIBONACCI, SLOW_FIBONACCI = 27, 22  # the kernel's probes take microseconds
 
 
 class Different(Exception):
