@@ -166,8 +166,8 @@ struct FrameRules {
         const std::uint64_t return_address = arch::entry_frame().return_address;
         while (reader.is_good() && reader.at() < end) {
             const auto code = reader.take<std::uint8_t>();
-            if (code >> 6 == 1) return true;  // advance_loc
-            if (code >> 6 == 2) {             // offset
+            if (code >> 6 == 1) return read_behind_landing_pad(reader, end);  // advance_loc
+            if (code >> 6 == 2) {                                             // offset
                 save(code & 0x3f, reader.take_uleb());
                 continue;
             }
@@ -178,7 +178,8 @@ struct FrameRules {
                 case 0x02:  // advance_loc1, 2, 4
                 case 0x03:
                 case 0x04:
-                    return true;
+                    reader.skip(std::size_t{1} << (code - 2));
+                    return read_behind_landing_pad(reader, end);
                 case 0x05: {  // offset_extended
                     const std::uint64_t which = reader.take_uleb();
                     save(which, reader.take_uleb());
@@ -229,6 +230,14 @@ struct FrameRules {
     }
 
 private:
+    // A function that nobody has called says so at its first instruction of its own: _start, behind a landing pad for indirect
+    // branches.
+    bool read_behind_landing_pad(Reader& reader, Address end) noexcept {
+        if (reader.is_good() && reader.at() < end && reader.take<std::uint8_t>() == 0x07 &&
+            reader.take_uleb() == arch::entry_frame().return_address)
+            is_return_unusual = true;
+        return true;
+    }
     void save(std::uint64_t which, std::uint64_t factor) noexcept {
         if (which != arch::entry_frame().return_address) return;
         is_return_saved = true;

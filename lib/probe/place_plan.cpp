@@ -29,7 +29,7 @@ bool begins_instruction(Address at, Address function, std::span<const std::byte>
 Result<void> Places::check_is_called(Address at) {
     const auto module = module_around(at);
     if (!module) return std::unexpected(module.error());
-    if (is_return_denied(at)) return refuse(Errc::denied, at);
+    if (is_return_denied(at) || std::ranges::binary_search((*module)->called_to_unwind, at)) return refuse(Errc::denied, at);
     if ((*module)->code.is_called(at)) return {};
     // What cannot be probed at all says so.
     const ModuleCode& code = (*module)->code;

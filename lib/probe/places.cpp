@@ -11,6 +11,7 @@
 
 #include "backend.hpp"
 #include "breakpoints.hpp"
+#include "denied.hpp"
 #include "find_call_sites.hpp"
 #include "os.hpp"
 #include "registry.hpp"
@@ -63,7 +64,8 @@ Result<const Places::Module*> Places::module_around(Address at) {
         if (place.size() != 0 && patched.size() < patched.capacity()) patched.push_back(place);
     });
     std::ranges::sort(patched, {}, &AddressRange::begin);
-    modules_.push_back({range, identity, std::move(*code), std::move(patched), is_loading});
+    auto called = called_to_unwind(*code);
+    modules_.push_back({range, identity, std::move(*code), std::move(patched), std::move(called), is_loading});
     return seen_ = &modules_.back();
 }
 

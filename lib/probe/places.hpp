@@ -126,6 +126,7 @@ private:
         Identity identity;
         ModuleCode code;
         std::vector<AddressRange> patched;  // by the library itself; ascending
+        std::vector<Address> called_to_unwind;
         bool was_loading = false;
     };
 

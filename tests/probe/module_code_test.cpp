@@ -38,7 +38,8 @@ TEST(ModuleCode, FunctionsAscendAndHoldWhatTheyShould) {
 }
 
 #if defined(__x86_64__)
-extern "C" const char module_code_loop[], module_code_loop_head[], module_code_short[];
+extern "C" const char module_code_loop[], module_code_loop_head[], module_code_short[], module_code_begin[],
+    module_code_guarded_begin[], module_code_guarded[];
 asm(R"(
     .pushsection .text.module_code, "ax", @progbits
     .p2align 4
@@ -64,6 +65,37 @@ module_code_short:
     .cfi_endproc
     .size module_code_short, . - module_code_short
     .p2align 4
+    .globl module_code_begin
+    .type module_code_begin, @function
+module_code_begin:
+    .cfi_startproc
+    .cfi_undefined rip
+    hlt
+    .cfi_endproc
+    .size module_code_begin, . - module_code_begin
+    .p2align 4
+    .globl module_code_guarded_begin
+    .type module_code_guarded_begin, @function
+module_code_guarded_begin:
+    .cfi_startproc
+    endbr64
+    .cfi_undefined rip
+    hlt
+    .cfi_endproc
+    .size module_code_guarded_begin, . - module_code_guarded_begin
+    .p2align 4
+    .globl module_code_guarded
+    .type module_code_guarded, @function
+module_code_guarded:
+    .cfi_startproc
+    endbr64
+    .cfi_undefined rbx
+    push %rbx
+    .cfi_adjust_cfa_offset 8
+    ud2
+    .cfi_endproc
+    .size module_code_guarded, . - module_code_guarded
+    .p2align 4
     .popsection
 )");
 
@@ -82,6 +114,16 @@ TEST(ModuleCode, KnowsWhereBranchesLeadAndWhatIsPadding) {
     EXPECT_TRUE(arch::plan_jump(arch::JumpForm::guarded, ret));
     // Inside a function: up to its end.
     EXPECT_EQ(code->site(Address::of(module_code_loop_head)).code.size(), loop.code.size() - 2);
+}
+// What a thread or a program begins with says that it returns nowhere: at its first instruction, or behind a landing pad.
+TEST(ModuleCode, KnowsWhatIsCalled) {
+    const auto code = ModuleCode::of(module_code_loop);
+    ASSERT_TRUE(code);
+    EXPECT_TRUE(code->is_called(Address::of(module_code_loop)));
+    EXPECT_FALSE(code->is_called(Address::of(module_code_loop_head)));
+    EXPECT_FALSE(code->is_called(Address::of(module_code_begin)));
+    EXPECT_FALSE(code->is_called(Address::of(module_code_guarded_begin)));
+    EXPECT_TRUE(code->is_called(Address::of(module_code_guarded)));
 }
 #endif
 

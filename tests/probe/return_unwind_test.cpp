@@ -4,6 +4,7 @@
 // the stack finds the real callers.
 //
 // The control: code that calls a function again, as a slot does, without unwind information.
+#include <dlfcn.h>
 #include <pthread.h>
 #include <unwind.h>
 
@@ -70,6 +71,51 @@ TEST_F(ReturnUnwind, ExceptionsPassThroughOneToTenCalls) {
     }
     EXPECT_EQ(seen.returns, calls);
     expect_all_ended(probe, seen, 2 * calls);
+}
+
+// Begins of the functions of the object around an address, from the search table of its unwind information.
+std::vector<Address> functions_around(const void* inside) {
+    dl_find_object found{};
+    if (_dl_find_object(const_cast<void*>(inside), &found) != 0) return {};
+    struct [[gnu::packed]] Table {
+        std::uint8_t version, frame_encoding, count_encoding, table_encoding;
+        std::int32_t frame;
+        std::uint32_t count;
+        struct Entry {
+            std::int32_t begin, description;
+        } entries[];
+    };
+    const auto* const table = static_cast<const Table*>(found.dlfo_eh_frame);
+    constexpr std::uint8_t unsigned_4 = 0x03, from_the_table = 0x3b;
+    EXPECT_EQ(std::pair(table->count_encoding, table->table_encoding), std::pair(unsigned_4, from_the_table));
+    std::vector<Address> begins;
+    for (std::uint32_t i = 0; i < table->count; ++i) begins.push_back(Address::of(table) + table->entries[i].begin);
+    return begins;
+}
+
+// One of them asks where it was called from (libgcc's uw_init_context_1), and has no name in a stripped library.
+TEST_F(ReturnUnwind, TheUnwindersOwnFunctionsMayBeTracked) {
+    Seen seen, seen_inside;
+    const auto probe = test::attach_to_chain(seen);
+    const auto raise = reinterpret_cast<const void*>(&_Unwind_RaiseException);
+    std::vector<ReturnProbe<Call>> inside;
+    std::size_t denied = 0;
+    for (const Address function : functions_around(raise)) {
+        auto attached = ReturnProbe<Call>::attach(function, counting(seen_inside));
+        if (attached) inside.push_back(std::move(*attached));
+        denied += !attached && attached.error().code == Errc::denied;
+    }
+    // Not only the entry points.
+    EXPECT_GT(denied, 6u);
+    EXPECT_GT(inside.size(), 20u);
+    for (std::size_t depth = 1; depth <= Chain::levels; ++depth) {
+        auto end = []() -> int { throw Thrown(7); };
+        Chain chain(depth, end);
+        EXPECT_THROW(chain.call(), Thrown);
+        EXPECT_EQ(chain.destroyed, static_cast<int>(depth));
+    }
+    EXPECT_GT(seen_inside.returns, 0u);
+    EXPECT_EQ(probe.in_flight(), 0u);
 }
 
 // The innermost first, before the objects of its caller are destroyed.

@@ -164,6 +164,11 @@ class TraceTest(unittest.TestCase):
         self.assertIn(len(line['traceEvents']), [128, 256, 384, 512])
         self.assertEqual(len(line['traceEvents']) + line['otherData']['lost'], 40_000)
 
+    def test_exceptions_pass_where_everything_is_timed(self):
+        found = self.trace('count', options=['-r', '-m', '*'])
+        self.assertEqual(found['traced::thrower(int)']['calls'], 7)
+        self.assertNotIn('_start', found)
+
     def test_takes_functions_that_match(self):
         found = self.trace('count', options=['-f', 'traced::m*', '-f', 'main'])
         self.assertEqual(sorted(found), ['main', 'traced::middle(int)'])
