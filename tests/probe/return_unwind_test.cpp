@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <exception>
 #include <memory_resource>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <thread>
@@ -77,19 +78,21 @@ TEST_F(ReturnUnwind, ExceptionsPassThroughOneToTenCalls) {
 std::vector<Address> functions_around(const void* inside) {
     dl_find_object found{};
     if (_dl_find_object(const_cast<void*>(inside), &found) != 0) return {};
-    struct [[gnu::packed]] Table {
+    struct Table {
         std::uint8_t version, frame_encoding, count_encoding, table_encoding;
         std::int32_t frame;
         std::uint32_t count;
-        struct Entry {
-            std::int32_t begin, description;
-        } entries[];
+    };
+    struct Entry {
+        std::int32_t begin, description;
     };
     const auto* const table = static_cast<const Table*>(found.dlfo_eh_frame);
     constexpr std::uint8_t unsigned_4 = 0x03, from_the_table = 0x3b;
-    EXPECT_EQ(std::pair(table->count_encoding, table->table_encoding), std::pair(unsigned_4, from_the_table));
+    EXPECT_EQ(table->count_encoding, unsigned_4);
+    EXPECT_EQ(table->table_encoding, from_the_table);
+    const std::span entries(reinterpret_cast<const Entry*>(table + 1), table->count);
     std::vector<Address> begins;
-    for (std::uint32_t i = 0; i < table->count; ++i) begins.push_back(Address::of(table) + table->entries[i].begin);
+    for (const Entry& entry : entries) begins.push_back(Address::of(table) + entry.begin);
     return begins;
 }
 
