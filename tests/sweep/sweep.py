@@ -160,6 +160,8 @@ PROGRAMS = {
     'sqlite3': (program(['sqlite3', ':memory:'], input=SQL.encode()), ['sqlite3']),
     'python3': (program(['/usr/bin/python3', '-S', '-c', PYTHON]), ['/usr/bin/python3']),
     'g++': (compiler, ['g++']),
+    # Its errors are exceptions.
+    'gdb': (program(['gdb', '-nx', '-batch', '-ex', 'print 6*7', '-ex', 'print nothing', '-ex', 'info line nowhere', '/bin/ls']), ['gdb']),
     'redis-server': (redis, ['redis-check-rdb', 'redis-benchmark', 'redis-cli']),
     'nginx': (nginx, ['nginx', 'wrk']),
 }
