@@ -20,11 +20,14 @@
 // out, or are counted: the word of the stack that led to it has been overwritten. So a frame that was left counts as a call in
 // flight until something else is called at the same depth.
 //
-// Limits: what moves a stack to other addresses while a call is on it, and back, confuses that; so does a context that is
-// resumed twice. The stack pointer and where to go on are not on_return's to change: what it writes there is ignored. Handlers
-// run as those of probes do (probe.hpp): what they call is not delivered again, they must not throw, and not leave by longjmp.
-// Where one is left nevertheless, by the handler of a signal that interrupted it, the instance is given back, and synchronize()
-// no longer waits for it, when this thread next comes to something probed or attaches or detaches.
+// Limits: code that finds the frames of its own stack without unwind information reads places of return that it does not know,
+// and may end the program: the engines of JavaScript do where their generated code has called a function (on_entry may skip
+// such calls, which come from code that no unwind table knows). What moves a stack to other addresses while a call is on it,
+// and back, confuses that; so does a context that is resumed twice. The stack pointer and where to go on are not on_return's to
+// change: what it writes there is ignored. Handlers run as those of probes do (probe.hpp): what they call is not delivered
+// again, they must not throw, and not leave by longjmp. Where one is left nevertheless, by the handler of a signal that
+// interrupted it, the instance is given back, and synchronize() no longer waits for it, when this thread next comes to
+// something probed or attaches or detaches.
 //
 // After: the kernel's kretprobes and rethook, for what they are for.
 #pragma once

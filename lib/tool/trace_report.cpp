@@ -26,6 +26,12 @@ std::string duration(double ns) {
     return text;
 }
 
+std::uint64_t untimed_of(const TraceResult& result) {
+    std::uint64_t all = 0;
+    for (const FunctionResult& each : result.functions) all += each.untimed;
+    return all;
+}
+
 std::map<std::string, std::size_t> refusals(const TraceResult& result) {
     std::map<std::string, std::size_t> reasons;
     for (const FunctionResult& each : result.functions)
@@ -99,6 +105,7 @@ std::string name_of(const FunctionResult& function) {
 
 void FunctionResult::add(const trace::TimeRecord& record) {
     calls += record.calls;
+    untimed += record.untimed;
     if (record.ended == 0) return;
     ended += record.ended;
     total += record.total;
@@ -166,6 +173,8 @@ std::string table(const TraceResult& result, std::size_t top, bool is_end) {
     if (!is_end) return text;
     if (result.untracked != 0)
         add(text, "\n%" PRIu64 " calls without a time: more at once than --max-active\n", result.untracked);
+    if (const std::uint64_t untimed = untimed_of(result); untimed != 0)
+        add(text, "\n%" PRIu64 " calls without a time: from code without unwind information\n", untimed);
     const auto reasons = refusals(result);
     std::size_t refused = 0;
     for (const auto& [reason, count] : reasons) refused += count;
@@ -206,6 +215,7 @@ std::string to_json(const TraceResult& result) {
              {"seconds", result.seconds},
              {"processes", result.processes.size()},
              {"untracked", result.untracked},
+             {"untimed", untimed_of(result)},
              {"functions", std::move(functions)},
              {"refused", refusals(result)},
              {"refused_objects", std::move(refused_objects)}};

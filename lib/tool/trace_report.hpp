@@ -34,6 +34,7 @@ struct FunctionResult {
     std::uint64_t calls = 0, missed = 0;
     // In ticks; of calls that have ended.
     std::uint64_t ended = 0, total = 0, most = 0;
+    std::uint64_t untimed = 0;  // calls from generated code, which may read its own stack
     std::vector<std::uint64_t> histogram{};
 
     void add(const trace::TimeRecord& record);
@@ -61,7 +62,7 @@ std::string file_of(const std::string& path);
 std::string table(const TraceResult& result, std::size_t top, bool is_end);
 
 // One JSON object:
-//     {"program": ["./server", "-v"], "seconds": 1.5, "processes": 1, "untracked": 0,
+//     {"program": ["./server", "-v"], "seconds": 1.5, "processes": 1, "untracked": 0, "untimed": 0,
 //      "functions": [{"module": "/usr/bin/server", "name": "parse", "at": "0x2010", "site": "whole", "attached": true,
 //                     "calls": 12, "missed": 0, "ns": {"total": 4800, "mean": 400, "p50": 380, "p99": 900, "max": 931}}],
 //      "refused": {"there is no room for a jump": 3}, "refused_objects": {"/lib/x.so": "…"}}

@@ -109,6 +109,7 @@ private:
         const os::KeepErrno keep;
         const std::lock_guard hold(lock_);
         if (watch_.debug == nullptr || !watch_.is_consistent()) return;
+        Recorder::forget_callers();
         std::erase_if(objects_, [this](Object& object) {
             if (watch_.is_listed(object.object)) return false;
             object.write_missed();

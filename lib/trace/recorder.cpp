@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "find_call_sites.hpp"
 #include "hit.hpp"
 #include "os.hpp"
 #include "return_records.hpp"
@@ -90,6 +91,51 @@ DYNFUNC_IN_HIT std::uint32_t number_of(std::uintptr_t at) noexcept {
     }
 }
 
+// ---- Where a call comes from ----
+
+// At a hit, with vector registers kept.
+using Question = bool (*)(std::uint64_t address) noexcept;
+DYNFUNC_AT_HIT [[gnu::noinline]] bool ask(Question question, std::uint64_t address, Registers& registers) noexcept {
+    struct Asked {
+        Question question;
+        std::uint64_t address;
+        bool answer;
+    } asked{question, address, false};
+    dynfunc_keep_vectors(
+        [](void* data, Registers*) {
+            auto& of = *static_cast<Asked*>(data);
+            of.answer = of.question(of.address);
+        },
+        &asked, &registers);
+    return asked.answer;
+}
+
+// Of the library's.
+bool is_place_of_return(std::uint64_t address) noexcept { return ReturnRecords::record_of(address) != nullptr; }
+
+// Whoever walks the stack through other code does so by knowing it, as JavaScript's engines do, and knows no place of return.
+bool is_in_unwind_table(std::uint64_t address) noexcept {
+    const Address call{address - 1};
+    const char* reason = nullptr;
+    const auto text = ObjectText::of(call.as<const void*>(), reason);
+    return (text && text->function_at(call).size() != 0) || is_place_of_return(address);
+}
+
+// Answers that were given: the address, and in the highest bit the answer.
+constexpr std::size_t callers_bits = 12;
+constinit std::uint64_t callers[1 << callers_bits];  // atomic
+
+DYNFUNC_IN_HIT bool is_known_caller(std::uint64_t address, Registers& registers) noexcept {
+    constexpr std::uint64_t yes = std::uint64_t{1} << 63;
+    std::uint64_t& place = callers[(address * 0x9e37'79b9'7f4a'7c15) >> (64 - callers_bits)];
+    const std::uint64_t known = __atomic_load_n(&place, __ATOMIC_RELAXED);
+    if (known == (address | yes)) return true;
+    if (known == address) return false;
+    const bool answer = ask(&is_in_unwind_table, address, registers);
+    __atomic_store_n(&place, answer ? address | yes : address, __ATOMIC_RELAXED);
+    return answer;
+}
+
 // ---- The tree. Its owner alone writes to it, and no hit of the thread is delivered within another ----
 
 // The child of a node for a function; 0: there is no room.
@@ -134,21 +180,6 @@ DYNFUNC_AT_HIT std::uint32_t chain_in(CallTree& tree, const CallTree& from, std:
     return found;
 }
 
-// At a hit: whether it is one of the library's places of return.
-DYNFUNC_AT_HIT [[gnu::noinline]] bool is_place_of_return(std::uint64_t address, Registers& registers) noexcept {
-    struct Question {
-        std::uint64_t address;
-        bool answer;
-    } question{address, false};
-    dynfunc_keep_vectors(
-        [](void* data, Registers*) {
-            auto& asked = *static_cast<Question*>(data);
-            asked.answer = ReturnRecords::record_of(asked.address) != nullptr;
-        },
-        &question, &registers);
-    return question.answer;
-}
-
 // The call that is entered has this caller. Calls that longjmp has left are none: their frames lie below, or at the same place,
 // where a live one lies only if it has ended in a jump to what is entered now, and will be returned to.
 DYNFUNC_IN_HIT std::uint32_t caller_of(const CallTree& tree, std::uint64_t return_address, Registers& registers) noexcept {
@@ -158,7 +189,7 @@ DYNFUNC_IN_HIT std::uint32_t caller_of(const CallTree& tree, std::uint64_t retur
         const CallTree::Frame& frame = tree.frames[tree.nodes[node].depth];
         if (frame.stack_pointer > stack_pointer ||
             (frame.stack_pointer == stack_pointer && frame.return_address != return_address &&
-             is_place_of_return(return_address, registers)))
+             ask(&is_place_of_return, return_address, registers)))
             break;
         node = tree.nodes[node].parent;
     }
@@ -240,13 +271,18 @@ DYNFUNC_AT_HIT Track on_entry(Call& call, Registers& registers) {
     // Another handler may have sent the call elsewhere: the library's own, for sigaction() and its like.
     call.number = number_of(registers.instruction_pointer());
     if (call.number == no_number) return Track::skip;
-    add(record<TimeRecord>(call.number).calls, std::uint64_t{1});
+    auto& times = record<TimeRecord>(call.number);
+    add(times.calls, std::uint64_t{1});
+    const std::uint64_t stack_pointer = registers.stack_pointer();
+    const std::uint64_t return_address = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
+    if (!is_known_caller(return_address, registers)) {
+        add(times.untimed, std::uint64_t{1});
+        return Track::skip;
+    }
     if constexpr (with_tree) {
         CallTree& tree = tree_of(mine);
         call.slot = mine;
         call.node = 0;
-        const std::uint64_t stack_pointer = registers.stack_pointer();
-        const std::uint64_t return_address = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
         if (!is_shared(mine)) call.node = child_of(tree, caller_of(tree, return_address, registers), call.number);
         if (call.node == 0) {
             add(tree.unplaced, std::uint64_t{1});
@@ -374,6 +410,10 @@ void Recorder::set_timing(detail::ReturnPlan& plan) noexcept {
     plan.data_bytes = sizeof(Call);
     plan.data_alignment = alignof(Call);
     plan.construct = [](const void*, void* data) { new (data) Call; };
+}
+
+void Recorder::forget_callers() noexcept {
+    for (std::uint64_t& place : callers) __atomic_store_n(&place, 0, __ATOMIC_RELAXED);
 }
 
 void Recorder::before_fork() noexcept {

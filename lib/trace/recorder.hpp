@@ -27,6 +27,9 @@ public:
     // The data of a call that is timed. `plan` gets its handlers and its data.
     static void set_timing(detail::ReturnPlan& plan) noexcept;
 
+    // What is loaded has changed.
+    static void forget_callers() noexcept;
+
     // Around fork(), in the thread that forks.
     static void before_fork() noexcept;
     static void in_child() noexcept;

@@ -51,6 +51,7 @@ struct CountRecord {
 };
 struct TimeRecord {
     std::uint64_t calls, ended, total, most;
+    std::uint64_t untimed;  // of the calls: from code that no unwind table knows
     std::uint32_t histogram[Histogram::buckets];
 };
 
@@ -96,7 +97,7 @@ struct EventRing {
 };
 
 struct RecordingSettings {
-    static constexpr std::uint32_t known_version = 2;
+    static constexpr std::uint32_t known_version = 3;
 
     std::uint32_t version = known_version;
     std::uint32_t with_times, with_tree;  // the tree needs times

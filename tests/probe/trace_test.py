@@ -51,7 +51,8 @@ class TraceTest(unittest.TestCase):
     def test_what_attaching_calls_is_not_said_to_be_the_programs(self):
         for options in ([], ['-r']):
             self.trace('load', PLUGIN, options=['-m', '*', *options])
-            self.assertLess(sum(function['missed'] for function in self.result['functions']), 1000)
+            # What handlers call is: where a call comes from is looked up once.
+            self.assertLess(sum(function['missed'] for function in self.result['functions']), 10_000)
 
     def test_measures_every_call(self):
         found = self.trace('count', options=['-r'])
@@ -105,7 +106,7 @@ class TraceTest(unittest.TestCase):
             result = json.load(text)
         calls = {function['name']: function['calls'] for function in result['functions']}
         self.assertEqual(calls['traced::recursive(int)'], 2001)
-        self.assertEqual(sum(node['calls'] for node in result['tree']) + result['unplaced'], sum(calls.values()))
+        self.assertEqual(sum(node['calls'] for node in result['tree']) + result['unplaced'] + result['untimed'], sum(calls.values()))
         self.assertGreater(result['unplaced'], 900)
         self.assertIn(f'{result["unplaced"]} calls that are too deep', done.stderr)
 
