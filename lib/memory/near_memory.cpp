@@ -24,7 +24,7 @@ namespace dynfunc {
 namespace {
 
 constexpr Address lowest{std::uintptr_t{1} << 20};   // below lie what null pointers reach, and vm.mmap_min_addr
-constexpr Address highest{std::uintptr_t{1} << 47};  // of user space on every machine without wider page tables
+constexpr std::uintptr_t not_of_users = std::uintptr_t{1} << 63;  // the kernel's half: x86 lists its vsyscall page
 constexpr std::size_t behind_heap = std::size_t{256} << 20, below_stack = std::size_t{16} << 20;
 
 // Whether a page is as good as the next one. What has few places to choose from must not find them full of what could be
@@ -180,10 +180,11 @@ std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size
     }
 }
 
-// What /proc/self/maps leaves free.
+// What /proc/self/maps leaves free. User space ends at a power of two, which machines and kernels choose, and the stack lies right
+// below it; so the end is what the last mapping tells (x86-64: 2^47, arm64: 2^39, 2^42, 2^47 or 2^48).
 bool NearMemory::read_gaps() noexcept {
     gaps_.clear();
-    Address free_from = lowest;
+    Address free_from = lowest, last_end = lowest;
     bool fits = true;
     const auto gap = [&](Address begin, Address end) {
         if (begin < end) fits = gaps_.push_back({begin, end}) && fits;
@@ -194,8 +195,9 @@ bool NearMemory::read_gaps() noexcept {
         const auto dash = std::from_chars(line.data(), text_end, begin, 16);
         if (dash.ec != std::errc{} || dash.ptr == text_end || *dash.ptr != '-') return;
         if (std::from_chars(dash.ptr + 1, text_end, end, 16).ec != std::errc{}) return;
+        if (begin >= not_of_users) return;
         const bool is_stack = line.ends_with("[stack]"), is_heap = line.ends_with("[heap]");
-        gap(free_from, std::min(highest, Address{begin}));
+        gap(free_from, Address{begin});
         if (is_stack) {
             // A guard may lie in between.
             const Address kept = Address{begin} - static_cast<std::ptrdiff_t>(below_stack);
@@ -206,9 +208,10 @@ bool NearMemory::read_gaps() noexcept {
                     gaps_.truncate(gaps_.size() - 1);
             }
         }
+        last_end = Address{end};
         free_from = Address{end} + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
     });
-    gap(free_from, highest);
+    gap(free_from, Address{std::bit_ceil(last_end.value)});
     gaps_are_recent_ = read && fits;
     return gaps_are_recent_;
 }
