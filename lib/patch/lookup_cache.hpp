@@ -25,7 +25,7 @@ class LookupCache {
 public:
     static constexpr std::size_t sets = 4096, ways = 4;
     // Of addresses, and of generations, more is not cached.
-    static constexpr unsigned address_bits = 47, generation_bits = 64 - address_bits;
+    static constexpr unsigned address_bits = 48, generation_bits = 64 - address_bits;
 
     // False: it has to be looked up.
     [[gnu::always_inline]] bool find(std::uint64_t at, std::uint64_t generation, std::uint64_t& value) const noexcept {
