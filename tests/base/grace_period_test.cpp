@@ -130,7 +130,7 @@ TEST(ReadSection, MayBeOpenedByASignalHandlerAtAnyInstruction) {
             sections.fetch_add(1, std::memory_order_relaxed);
         }
     });
-    while (handled < 2000) {
+    while (handled < test::rounds(2000)) {
         pthread_kill(reader.native_handle(), SIGUSR1);
         if (handled % 100 == 0) synchronize();
     }

@@ -100,7 +100,7 @@ TYPED_TEST(TextWriting_, ReadersOfDataSeeWholeWords) {
             if (word != 0x1111111111111111 && word != 0x2222222222222222) torn = true;
         }
     });
-    for (int i = 0; i < 20000; ++i)
+    for (int i = 0; i < test::rounds(20000); ++i)
         ASSERT_TRUE(this->writing_.write(this->page_.at(128), bytes_of(i % 2 == 0 ? 0x2222222222222222 : 0x1111111111111111)));
     stop = true;
     reader.join();

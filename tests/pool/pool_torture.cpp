@@ -166,13 +166,12 @@ private:
     }
 
     void work(int number) {
-        constexpr bool slow = test::thread_sanitizer || test::address_sanitizer || test::emulated;
         me_ = first_thread + static_cast<std::uint32_t>(number);
         const std::uint32_t me = me_;
         tids_[number] = static_cast<int>(syscall(SYS_gettid));
         SmallRandom random(12345 + 777 * static_cast<std::uint32_t>(number));
         {
-            const test::Ticking ticking(SIGALRM, (slow ? 500'000 : 50'000) + 1000 * number);
+            const test::Ticking ticking(SIGALRM, (test::slow ? 500'000 : 50'000) + 1000 * number);
             Object* held[held_most];
             // So few that stacks open again; some more; and now and then all there is, which drains them.
             const std::size_t few = std::clamp<std::size_t>(owners_.size() / threads / 2, 1, 4);

@@ -69,7 +69,7 @@ TEST_P(PoolSignal, HandlersPopAndPushAtAnyInstruction) {
         hits_ = misses_ = handled_ = 0;
         {
             // Two signals, each of which interrupts the other's handler and its own.
-            constexpr long slower = test::emulated || test::address_sanitizer ? 20 : 1;  // than handlers are
+            const long slower = test::slow ? 20 : 1;  // than handlers are
             const test::ThreadTimer alarms(SIGALRM, &handle, slower * 40'000), others(SIGUSR1, &handle, slower * 61'000);
             errno = ERANGE;
             std::size_t held_most = 1;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What a test runs under. Sanitizers install signal handlers, instrument code and cannot follow a raw clone; a user-mode
-// emulator (-DDYNFUNC_TEST_EMULATED) has handlers and locks of its own in the process, and no seccomp for it.
+// emulator has handlers and locks of its own in the process, and no seccomp for it. Whoever starts an emulator says so in
+// DYNFUNC_TEST_EMULATOR: `user`, or `system` for one of a whole machine, which has all that a kernel has and is slow.
 #pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
 
 namespace dynfunc::test {
 
@@ -25,10 +30,14 @@ inline constexpr bool address_sanitizer = false;
 
 #undef DYNFUNC_TEST_FEATURE
 
-#if defined(DYNFUNC_TEST_EMULATED)
-inline constexpr bool emulated = true;
-#else
-inline constexpr bool emulated = false;
-#endif
+inline std::string_view emulator() {
+    const char* name = std::getenv("DYNFUNC_TEST_EMULATOR");
+    return name != nullptr ? name : "";
+}
+inline const bool emulated = emulator() == "user";
+inline const bool slow = thread_sanitizer || address_sanitizer || !emulator().empty();
+
+// How many times to do what another thread must take note of. In an emulated machine that waits for its turn: 5 ms.
+inline int rounds(int many) { return emulator() == "system" ? std::max(1, many / 20) : many; }
 
 }  // namespace dynfunc::test
