@@ -17,7 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "callers.hpp"
 #include "connection.hpp"
+#include "function_numbers.hpp"
 #include "object_watch.hpp"
 #include "os.hpp"
 #include "probes.hpp"
@@ -109,7 +111,7 @@ private:
         const os::KeepErrno keep;
         const std::lock_guard hold(lock_);
         if (watch_.debug == nullptr || !watch_.is_consistent()) return;
-        Recorder::forget_callers();
+        Callers::forget();
         std::erase_if(objects_, [this](Object& object) {
             if (watch_.is_listed(object.object)) return false;
             object.write_missed();
@@ -193,7 +195,7 @@ private:
         std::vector<ProbeTarget> targets;
         for (std::uint32_t i = 0; i < object.list->count; ++i) {
             const ListedFunction& function = object.list->functions()[i];
-            Recorder::set_number(at(object, function).value, function.number);
+            FunctionNumbers::set(at(object, function).value, function.number);
             targets.emplace_back(at(object, function));
         }
         detail::ReturnPlan plan{};

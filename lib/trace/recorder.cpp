@@ -5,18 +5,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <new>
 
-#include "find_call_sites.hpp"
+#include "at_hit.hpp"
+#include "callers.hpp"
+#include "function_numbers.hpp"
 #include "hit.hpp"
 #include "os.hpp"
-#include "return_records.hpp"
 #include "ticks.hpp"
-
-// What runs at a hit: no vector registers, no call of anything that may itself be probed. The second: what that calls.
-#define DYNFUNC_AT_HIT DYNFUNC_DETAIL_NO_VECTORS
-#define DYNFUNC_IN_HIT DYNFUNC_DETAIL_INLINE_NO_VECTORS inline
 
 namespace dynfunc::trace {
 
@@ -53,87 +49,6 @@ DYNFUNC_IN_HIT void add(Value& to, Value value) noexcept {
         __atomic_fetch_add(&to, value, __ATOMIC_RELAXED);
     else
         __atomic_store_n(&to, to + value, __ATOMIC_RELAXED);
-}
-
-// ---- Which function is at an address: a table with open addressing, half full at most ----
-
-struct NumberTable {
-    struct Entry {
-        std::uintptr_t at;  // 0: free; written last
-        std::uint32_t number;
-    };
-    std::size_t size, used;
-
-    static constexpr std::size_t smallest = 1024;
-    DYNFUNC_IN_HIT Entry* entries() const noexcept { return reinterpret_cast<Entry*>(const_cast<NumberTable*>(this) + 1); }
-    DYNFUNC_IN_HIT static std::size_t hash(std::uintptr_t at, std::size_t size) noexcept {
-        return ((at * 0x9e37'79b9'7f4a'7c15) >> 20) & (size - 1);  // Knuth, The Art of Computer Programming, 6.4
-    }
-    void put(std::uintptr_t at, std::uint32_t number) noexcept {
-        std::size_t i = hash(at, size);
-        while (entries()[i].at != 0 && entries()[i].at != at) i = (i + 1) & (size - 1);
-        __atomic_store_n(&entries()[i].number, number, __ATOMIC_RELAXED);
-        if (entries()[i].at == at) return;
-        __atomic_store_n(&entries()[i].at, at, __ATOMIC_RELEASE);
-        ++used;
-    }
-};
-constinit NumberTable* numbers = nullptr;  // atomic; those before it stay, for handlers that are in them
-
-constexpr std::uint32_t no_number = ~std::uint32_t{0};
-
-DYNFUNC_IN_HIT std::uint32_t number_of(std::uintptr_t at) noexcept {
-    const NumberTable* const table = __atomic_load_n(&numbers, __ATOMIC_ACQUIRE);
-    for (std::size_t i = NumberTable::hash(at, table->size);; i = (i + 1) & (table->size - 1)) {
-        const std::uintptr_t there = __atomic_load_n(&table->entries()[i].at, __ATOMIC_ACQUIRE);
-        if (there == at) return __atomic_load_n(&table->entries()[i].number, __ATOMIC_RELAXED);
-        if (there == 0) return no_number;
-    }
-}
-
-// ---- Where a call comes from ----
-
-// At a hit, with vector registers kept.
-using Question = bool (*)(std::uint64_t address) noexcept;
-DYNFUNC_AT_HIT [[gnu::noinline]] bool ask(Question question, std::uint64_t address, Registers& registers) noexcept {
-    struct Asked {
-        Question question;
-        std::uint64_t address;
-        bool answer;
-    } asked{question, address, false};
-    dynfunc_keep_vectors(
-        [](void* data, Registers*) {
-            auto& of = *static_cast<Asked*>(data);
-            of.answer = of.question(of.address);
-        },
-        &asked, &registers);
-    return asked.answer;
-}
-
-// Of the library's.
-bool is_place_of_return(std::uint64_t address) noexcept { return ReturnRecords::record_of(address) != nullptr; }
-
-// Whoever walks the stack through other code does so by knowing it, as JavaScript's engines do, and knows no place of return.
-bool is_in_unwind_table(std::uint64_t address) noexcept {
-    const Address call{address - 1};
-    const char* reason = nullptr;
-    const auto text = ObjectText::of(call.as<const void*>(), reason);
-    return (text && text->function_at(call).size() != 0) || is_place_of_return(address);
-}
-
-// Answers that were given: the address, and in the highest bit the answer.
-constexpr std::size_t callers_bits = 12;
-constinit std::uint64_t callers[1 << callers_bits];  // atomic
-
-DYNFUNC_IN_HIT bool is_known_caller(std::uint64_t address, Registers& registers) noexcept {
-    constexpr std::uint64_t yes = std::uint64_t{1} << 63;
-    std::uint64_t& place = callers[(address * 0x9e37'79b9'7f4a'7c15) >> (64 - callers_bits)];
-    const std::uint64_t known = __atomic_load_n(&place, __ATOMIC_RELAXED);
-    if (known == (address | yes)) return true;
-    if (known == address) return false;
-    const bool answer = ask(&is_in_unwind_table, address, registers);
-    __atomic_store_n(&place, answer ? address | yes : address, __ATOMIC_RELAXED);
-    return answer;
 }
 
 // ---- The tree. Its owner alone writes to it, and no hit of the thread is delivered within another ----
@@ -189,7 +104,7 @@ DYNFUNC_IN_HIT std::uint32_t caller_of(const CallTree& tree, std::uint64_t retur
         const CallTree::Frame& frame = tree.frames[tree.nodes[node].depth];
         if (frame.stack_pointer > stack_pointer ||
             (frame.stack_pointer == stack_pointer && frame.return_address != return_address &&
-             ask(&is_place_of_return, return_address, registers)))
+             Callers::is_place_of_return(return_address, registers)))
             break;
         node = tree.nodes[node].parent;
     }
@@ -269,13 +184,13 @@ DYNFUNC_AT_HIT Track on_entry(Call& call, Registers& registers) {
     if (is_own_work) return Track::skip;
     if (mine == nullptr) claim_slot(registers);
     // Another handler may have sent the call elsewhere: the library's own, for sigaction() and its like.
-    call.number = number_of(registers.instruction_pointer());
-    if (call.number == no_number) return Track::skip;
+    call.number = FunctionNumbers::at(registers.instruction_pointer());
+    if (call.number == FunctionNumbers::none) return Track::skip;
     auto& times = record<TimeRecord>(call.number);
     add(times.calls, std::uint64_t{1});
     const std::uint64_t stack_pointer = registers.stack_pointer();
     const std::uint64_t return_address = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
-    if (!is_known_caller(return_address, registers)) {
+    if (!Callers::has_unwind_information(return_address, registers)) {
         add(times.untimed, std::uint64_t{1});
         return Track::skip;
     }
@@ -386,20 +301,6 @@ bool Recorder::open(int recording) noexcept {
     return false;
 }
 
-void Recorder::set_number(std::uintptr_t at, std::uint32_t number) {
-    if (numbers == nullptr || 2 * numbers->used >= numbers->size) {
-        const std::size_t size = numbers == nullptr ? NumberTable::smallest : 4 * numbers->size;
-        void* const memory = std::calloc(1, sizeof(NumberTable) + size * sizeof(NumberTable::Entry));
-        if (memory == nullptr) throw std::bad_alloc();
-        auto* const larger = static_cast<NumberTable*>(memory);
-        larger->size = size;
-        for (std::size_t i = 0; numbers != nullptr && i < numbers->size; ++i)
-            if (numbers->entries()[i].at != 0) larger->put(numbers->entries()[i].at, numbers->entries()[i].number);
-        __atomic_store_n(&numbers, larger, __ATOMIC_RELEASE);
-    }
-    numbers->put(at, number);
-}
-
 AfterHit (*Recorder::counting() noexcept)(ProbeHit&) { return &on_hit; }
 
 void Recorder::set_timing(detail::ReturnPlan& plan) noexcept {
@@ -410,10 +311,6 @@ void Recorder::set_timing(detail::ReturnPlan& plan) noexcept {
     plan.data_bytes = sizeof(Call);
     plan.data_alignment = alignof(Call);
     plan.construct = [](const void*, void* data) { new (data) Call; };
-}
-
-void Recorder::forget_callers() noexcept {
-    for (std::uint64_t& place : callers) __atomic_store_n(&place, 0, __ATOMIC_RELAXED);
 }
 
 void Recorder::before_fork() noexcept {

@@ -18,17 +18,10 @@ public:
     static bool open(int recording) noexcept;
     static const RecordingHeader& header() noexcept { return *header_; }
 
-    // Which function is at an address, for those that are timed: said before it is attached to.
-    // Threads: one at a time, while others are in handlers.  Throws: std::bad_alloc.
-    static void set_number(std::uintptr_t at, std::uint32_t number);
-
     // Of a probe that counts; its data are the function's number.
     static AfterHit (*counting() noexcept)(ProbeHit&);
-    // The data of a call that is timed. `plan` gets its handlers and its data.
+    // Of functions that FunctionNumbers knows. `plan` gets its handlers and its data.
     static void set_timing(detail::ReturnPlan& plan) noexcept;
-
-    // What is loaded has changed.
-    static void forget_callers() noexcept;
 
     // Around fork(), in the thread that forks.
     static void before_fork() noexcept;
@@ -46,7 +39,6 @@ public:
     };
 
 private:
-    friend struct Hits;
     static RecordingHeader* header_;
 };
 
