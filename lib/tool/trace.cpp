@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "trace.hpp"
 
-#include <dynfunc/inspect.hpp>
-
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -33,12 +29,12 @@
 #include "chrome_trace.hpp"
 #include "failure.hpp"
 #include "file.hpp"
-#include "object_pattern.hpp"
 #include "program.hpp"
 #include "recorded.hpp"
 #include "shared_memory.hpp"
 #include "ticks.hpp"
 #include "trace_report.hpp"
+#include "traced_objects.hpp"
 
 extern char** environ;
 
@@ -47,15 +43,6 @@ namespace {
 
 using namespace trace;
 using Clock = std::chrono::steady_clock;
-
-// An object that some process has loaded, and what is wanted of it.
-struct TracedObject {
-    std::string path;
-    std::vector<TracedFunction> functions{};
-    std::size_t first_number = 0;
-    std::string refusal{};  // why nothing of it is traced
-    std::vector<std::unique_ptr<SharedMemory>> lists{};
-};
 
 class Tracing {
 public:
@@ -104,7 +91,6 @@ private:
     struct Connection {
         File file;
         pid_t process = 0;
-        TracedObject* object = nullptr;  // the last that it asked for
         bool is_closed = false;
         explicit Connection(int accepted) noexcept : file(accepted) {}
     };
@@ -217,15 +203,10 @@ private:
                 say(from, Word::settings, RecordingHeader::known_version, recording_.file());
                 break;
             case Word::object: {
-                TracedObject& object = find(message.path);
-                from.object = &object;
-                if (object.functions.empty()) {
-                    say(from, Word::functions, 0, -1);
-                    break;
-                }
-                auto list = list_of(object);
-                say(from, Word::functions, static_cast<std::uint32_t>(object.functions.size()), list->file());
-                object.lists.push_back(std::move(list));
+                std::size_t count = 0;
+                const SharedMemory* const list = objects_.list(message.path, count);
+                say(from, Word::functions, static_cast<std::uint32_t>(count), list == nullptr ? -1 : list->file());
+                if (list == nullptr) break;
                 show_progress();
                 break;
             }
@@ -249,30 +230,6 @@ private:
             static_cast<std::size_t>(std::max<ssize_t>(0, file.number < 0 ? 0 : read(file.number, name.data(), name.size()))));
         return name.substr(0, name.find('\n'));
     }
-
-    std::unique_ptr<SharedMemory> list_of(const TracedObject& object) {
-        auto made = std::make_unique<SharedMemory>("dynfunc functions", FunctionList::bytes(object.functions.size()));
-        auto& list = *new (made->data()) FunctionList{};
-        list.count = static_cast<std::uint32_t>(object.functions.size());
-        for (std::size_t i = 0; i < object.functions.size(); ++i)
-            new (list.functions() + i) ListedFunction{.at = object.functions[i].at,
-                                                      .number = static_cast<std::uint32_t>(object.first_number + i),
-                                                      .refused = 0,
-                                                      .is_refused = 0,
-                                                      .is_attached = 0,
-                                                      .missed = 0};
-        return made;
-    }
-
-    bool is_wanted(const std::string& path) const {
-        if (path == agent_) return false;
-        if (trace_.modules.empty()) return path == program_path();
-        return std::ranges::any_of(trace_.modules, [&](const std::string& pattern) { return matches_object(pattern, path); });
-    }
-    // The first object that anybody asks for is the program.
-    const std::string& program_path() const { return objects_.begin()->second.path; }
-
-    TracedObject& find(const std::string& path);
 
     bool has_ended(int signals, int& status) {
         signalfd_siginfo got;
@@ -304,13 +261,7 @@ private:
 
     void show_progress() {
         if (!is_terminal_) return;
-        std::size_t done = 0, all = 0;
-        for (const auto& [path, object] : objects_)
-            for (const auto& list : object.lists) {
-                const auto& each = *reinterpret_cast<const FunctionList*>(list->data());
-                done += __atomic_load_n(&each.done, __ATOMIC_ACQUIRE);
-                all += each.count;
-            }
+        const auto [done, all] = objects_.progress();
         // Now the program goes on, and may print.
         if (done == all) return clear_progress();
         std::fprintf(stderr, "\r\033[Kdynfunc: attaching to %zu of %zu functions", done, all);
@@ -356,47 +307,16 @@ private:
     const Trace& trace_;
     Recording recording_;
     const std::string agent_ = agent_path();
+    TracedObjects objects_{trace_, agent_};
     std::string name_;
     std::unique_ptr<File> listening_;
     std::vector<std::unique_ptr<Connection>> connections_;
-    std::map<std::size_t, TracedObject> objects_;  // in the order in which they were met
-    std::map<std::string, std::size_t> order_;
     std::map<pid_t, std::string> processes_;  // and the names of what they execute
-    std::size_t numbers_ = 0;
     pid_t child_ = 0;
     std::uint64_t start_ticks_ = 0;
     Clock::time_point start_;
     bool is_terminal_ = false, has_progress_ = false;
 };
-
-TracedObject& Tracing::find(const std::string& path) {
-    const auto [place, is_new] = order_.emplace(path, order_.size());
-    TracedObject& object = objects_[place->second];
-    if (!is_new) return object;
-    object.path = path;
-    if (!is_wanted(path)) return object;
-    const auto found = inspect_file(path);
-    if (!found) {
-        object.refusal = found.error().message();
-        return object;
-    }
-    object.first_number = numbers_;
-    for (const FunctionVerdict& function : found->functions) {
-        const auto matches = [&](const std::string& pattern) {
-            return fnmatch(pattern.c_str(), function.name.c_str(), 0) == 0;
-        };
-        if (!trace_.functions.empty() && std::ranges::none_of(trace_.functions, matches)) continue;
-        // What the compiler has moved out of a function is entered by jumps.
-        if (function.name.ends_with(".cold") || function.name.ends_with("[clone .cold]")) continue;
-        if (numbers_ + object.functions.size() == most_functions) {
-            object.refusal = "more functions than can be recorded";
-            break;
-        }
-        object.functions.push_back({function.begin.value, function.name, function.site});
-    }
-    numbers_ += object.functions.size();
-    return object;
-}
 
 TraceResult Tracing::result() const {
     TraceResult result;
@@ -408,23 +328,8 @@ TraceResult Tracing::result() const {
     const double seconds = std::chrono::duration<double>(now - start_).count();
     result.seconds = seconds;
     result.ns_per_tick = 1e9 * seconds / static_cast<double>(std::max<std::uint64_t>(1, arch::ticks() - start_ticks_));
-    std::vector<FunctionResult*> by_number(numbers_);
-    result.functions.reserve(numbers_);
-    for (const auto& [order, object] : objects_) {
-        if (!object.refusal.empty()) result.refused_objects.emplace_back(object.path, object.refusal);
-        for (std::size_t i = 0; i < object.functions.size(); ++i) {
-            FunctionResult function{.function = object.functions[i], .module = object.path};
-            for (const auto& list : object.lists) {
-                const ListedFunction& listed = reinterpret_cast<FunctionList*>(list->data())->functions()[i];
-                function.is_attached = function.is_attached || listed.is_attached != 0;
-                if (listed.is_refused != 0) function.refused = static_cast<Errc>(listed.refused);
-                function.missed += listed.missed;
-            }
-            result.functions.push_back(std::move(function));
-            by_number[object.first_number + i] = &result.functions.back();
-        }
-        for (const auto& list : object.lists) result.untracked += reinterpret_cast<FunctionList*>(list->data())->untracked;
-    }
+    std::vector<FunctionResult*> by_number;
+    objects_.add_to(result, by_number);
     recording_.read(by_number);
     if (trace_.with_tree) result.tree = recording_.tree();
     return result;
