@@ -165,7 +165,7 @@ TEST_P(Fork, WhileOtherThreadsRetarget) {
         for (int i = 0; !stop; ++i)
             if (!retarget_all({function.to(i % 2 == 0 ? &one : &two), beside.to(i % 2 == 0 ? &one : &two)})) ++refused;
     });
-    for (int i = 0; i < 100 && !HasFailure(); ++i) {
+    for (int i = 0; i < test::rounds(100) && !HasFailure(); ++i) {
         const pid_t child = GetParam()([] {
             alarm(20);
             const int before = function(0);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pools.hpp"
+#include "surroundings.hpp"
 
 namespace dynfunc {
 namespace {
@@ -170,7 +171,7 @@ TEST_F(PoolClose, WhileOtherThreadsPush) {
                     }
                 }
             });
-        for (std::size_t round = 0; round < 400; ++round) {
+        for (int round = 0; round < test::rounds(400); ++round) {
             constexpr std::size_t capacities[] = {1, 5, 24, 40, 100};
             pool.emplace(make(capacities[round % 5], back_end));
             begin.arrive_and_wait();

@@ -179,7 +179,7 @@ TEST_P(PoolFork, WhileOtherThreadsDrainEachOther) {
                 }
                 test::push_all(pool, held);
             });
-        for (int i = 0; i < 20 && !HasFailure(); ++i) {
+        for (int i = 0; i < test::rounds(20) && !HasFailure(); ++i) {
             const pid_t child = start()([] {
                 alarm(20);
                 Item* objects[1000];

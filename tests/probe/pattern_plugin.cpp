@@ -8,16 +8,25 @@ int pattern_first(int x) {
 }
 int pattern_second(int x) { return x * 2 + 3; }
 int other_function(int x) { return x - 1; }
-// One byte, and the next function directly behind it.
+// Where only a breakpoint can stand. x86: one byte, and the next function directly behind it; arm64: a landing pad.
+#if defined(__x86_64__)
+#define DYNFUNC_TEST_TINY "ret"
+#define DYNFUNC_TEST_FIVE "mov $5,%eax; ret"
+#else
+#define DYNFUNC_TEST_TINY "hint #34; ret"
+#define DYNFUNC_TEST_FIVE "mov w0,#5; ret"
+#endif
 void pattern_tiny();
 asm(".text\n"
     ".globl pattern_tiny, behind_pattern_tiny\n"
-    ".type pattern_tiny,@function\n"
-    ".type behind_pattern_tiny,@function\n"
+    ".type pattern_tiny,%function\n"
+    ".type behind_pattern_tiny,%function\n"
     ".p2align 4\n"
-    "pattern_tiny: .cfi_startproc; ret; .cfi_endproc\n"
+    "pattern_tiny: .cfi_startproc; " DYNFUNC_TEST_TINY
+    "; .cfi_endproc\n"
     ".size pattern_tiny,.-pattern_tiny\n"
-    "behind_pattern_tiny: .cfi_startproc; mov $5,%eax; ret; .cfi_endproc\n"
+    "behind_pattern_tiny: .cfi_startproc; " DYNFUNC_TEST_FIVE
+    "; .cfi_endproc\n"
     ".size behind_pattern_tiny,.-behind_pattern_tiny\n");
 
 [[gnu::visibility("default")]] int from_constructor = 0;

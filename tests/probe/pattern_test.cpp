@@ -57,6 +57,7 @@ class PatternTest : public testing::Test {
 protected:
     static void SetUpTestSuite() { test::signal_that_may_change = SIGTRAP; }
     void SetUp() override {
+        if (test::emulated) GTEST_SKIP() << test::no_other_memory_in_emulator;
         hits = 0;
         if (const auto any = ProbePattern::attach("nothing", "nothing", counting); !any) {
             ASSERT_EQ(any.error().code, Errc::text_not_writable) << any.error().message();
@@ -114,7 +115,9 @@ TEST_F(PatternTest, WhatIsRefusedIsListed) {
     const auto refused = pattern->refused();
     ASSERT_EQ(refused.size(), 1U);
     EXPECT_EQ(refused[0].function, "pattern_tiny");
-    EXPECT_EQ(refused[0].error.code, Errc::too_short);
+    // x86: one byte; arm64: a landing pad.
+    const Errc why = refused[0].error.code;
+    EXPECT_TRUE(why == Errc::too_short || why == Errc::not_movable) << refused[0].error.message();
     EXPECT_EQ(pattern->matches().size(), 2U);
     EXPECT_EQ(hits, 1) << "the constructor's call";
     EXPECT_FALSE(ProbePattern::attach("*", "x", {}));

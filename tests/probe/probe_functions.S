@@ -86,6 +86,8 @@
     // A breakpoint of somebody else's.
     function has_breakpoint
     int3
+    .globl behind_breakpoint
+behind_breakpoint:
     ret
     end has_breakpoint
 

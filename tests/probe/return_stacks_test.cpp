@@ -34,6 +34,14 @@ using test::return_sum;
 using test::return_twice;
 using test::Seen;
 
+// By the word of the stack that has the return address; arm64 may have it in a register.
+#if defined(__x86_64__)
+constexpr bool finds_left_calls = true;
+#else
+constexpr bool finds_left_calls = false;
+#endif
+constexpr const char* not_found = "calls that longjmp left, or that went with their stacks, are not found on this machine";
+
 class ReturnStacks : public test::Returns {
 protected:
     template <class Function>
@@ -69,6 +77,7 @@ template <class F>
 constexpr int many = test::thread_sanitizer || test::address_sanitizer ? 5'000 : 100'000;
 
 TEST_F(ReturnStacks, LeftByLongjmpAgainAndAgain) {
+    if (!finds_left_calls) GTEST_SKIP() << not_found;
     auto leave = []() -> int { longjmp(back, 1); };
     // With no more instances than calls: each is needed again at once.
     for (const std::size_t most : {64, 9, 8}) {
@@ -85,6 +94,7 @@ TEST_F(ReturnStacks, LeftByLongjmpAgainAndAgain) {
 }
 
 TEST_F(ReturnStacks, OuterCallsGoOnAfterALongjmp) {
+    if (!finds_left_calls) GTEST_SKIP() << not_found;
     Seen seen, seen_around;
     const auto probe = attach_to_left(&return_deep, seen, 8);
     const auto outer = attach_counting(&return_around, seen_around, 2);
@@ -184,6 +194,7 @@ void returned_and_left(Call&, Registers&) { leave_now(leaves_at_return); }
 // One probe alone, and two, of which the first has an instance already when the second is left: none is lost, nothing is
 // missed.
 TEST_F(ReturnStacks, HandlersThatAreLeft) {
+    if (!finds_left_calls) GTEST_SKIP() << not_found;
     const Handler handler(
         SIGUSR1, [](int) { siglongjmp(signal_back, 1); }, SA_NODEFER);
     constexpr std::size_t most = 2;
@@ -218,6 +229,7 @@ TEST_F(ReturnStacks, HandlersThatAreLeft) {
 }
 
 TEST_F(ReturnStacks, LeftByASignalHandler) {
+    if (!finds_left_calls) GTEST_SKIP() << not_found;
     AlternateStack alternate;
     for (const int flags : {0, static_cast<int>(SA_ONSTACK)}) {
         const Handler handler(SIGUSR1, &leave_the_handler, flags);
@@ -444,6 +456,7 @@ TEST_F(ReturnCoroutines, ThrowOnTheirOwnStacks) {
 
 // Their stacks are unmapped with calls in flight; then others run where they were.
 TEST_F(ReturnCoroutines, AreDestroyedInTheMiddle) {
+    if (!finds_left_calls) GTEST_SKIP() << not_found;
     Seen seen;
     const auto probe = attach_to_left(&return_deep, seen, 16);
     constexpr int times = 2'000;
@@ -486,6 +499,7 @@ extern "C" {
 }
 std::uint64_t return_test_hijacked_around(test::Inside, void*);
 }
+#if defined(__x86_64__)
 asm(".text\n"
     ".type return_test_hijacked_around,@function\n"
     "return_test_hijacked_around:\n"
@@ -506,6 +520,28 @@ asm(".text\n"
     "    mov %rax,8(%rsp)\n"
     "    pop %rax\n"
     "    ret\n");
+#else
+// The return address has no word on the stack; the one that it is put into stands for it.
+asm(".text\n"
+    ".type return_test_hijacked_around,%function\n"
+    "return_test_hijacked_around:\n"
+    "    stp x0,x1,[sp,#-32]!\n"
+    "    str x30,[sp,#16]\n"
+    "    add x0,sp,#16\n"
+    "    bl return_test_hijack\n"
+    "    ldr x30,[sp,#16]\n"
+    "    ldp x0,x1,[sp],#32\n"
+    "    b return_around\n"
+    ".size return_test_hijacked_around,.-return_test_hijacked_around\n"
+    ".globl return_test_hijacked\n"  // of a local one the linker takes the address of its section
+    ".hidden return_test_hijacked\n"
+    "return_test_hijacked:\n"
+    "    str x0,[sp,#-16]!\n"
+    "    bl return_test_real_return\n"
+    "    mov x30,x0\n"
+    "    ldr x0,[sp],#16\n"
+    "    ret\n");
+#endif
 
 namespace {
 

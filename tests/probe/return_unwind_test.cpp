@@ -360,7 +360,7 @@ TEST_F(ReturnUnwind, ManyThrowsLoseNoInstance) {
     Seen seen;
     const auto probe = test::attach_to_chain(seen, Chain::levels);
     auto end = []() -> int { throw Thrown(1); };
-    const int throws = test::thread_sanitizer || test::address_sanitizer ? 2'000 : 20'000;
+    const int throws = test::slow ? 2'000 : 20'000;
     int caught = 0;
     for (int i = 0; i < throws; ++i) {
         try {

@@ -67,6 +67,7 @@ protected:
     void SetUp() override {
         if (test::thread_sanitizer)
             GTEST_SKIP() << "the sanitizer sets handlers and masks past libc, and has a thread that blocks the signal";
+        if (test::emulated) GTEST_SKIP() << test::blocked_by_emulator;
         auto probe = Probe::attach(&returns_at_once, {.on_hit = &count_hit});
         if (!probe) {
             ASSERT_EQ(probe.error().code, Errc::text_not_writable) << probe.error().message();

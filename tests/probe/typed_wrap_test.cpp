@@ -563,7 +563,7 @@ TEST_F(TypedWrapTest, StacksCanBeWalkedAtEveryInstruction) {
 
 // Whatever moment a call comes in, it is a whole call of one or the other.
 TEST_F(TypedWrapTest, ComesAndGoesWhileThreadsCall) {
-    constexpr int rounds = 2000, threads = 3;
+    constexpr int threads = 3;
     std::atomic<bool> stopped{false};
     std::atomic<long> wrong{0}, calls{0}, wrapped{0};
     std::vector<std::thread> callers;
@@ -591,7 +591,7 @@ TEST_F(TypedWrapTest, ComesAndGoesWhileThreadsCall) {
         ~Counting() { --alive; }
     };
     std::atomic<long> alive{0};
-    for (int i = 0; i < rounds; ++i) {
+    for (int i = 0; i < test::rounds(2000); ++i) {
         auto one = wrap_typed(&add, [&, counting = Counting(alive)](auto original, int a, int b) {
             if (counting.alive <= 0) ++wrong;
             wrapped.fetch_add(1, std::memory_order_relaxed);

@@ -35,6 +35,9 @@ inline std::string_view emulator() {
     return name != nullptr ? name : "";
 }
 inline const bool emulated = emulator() == "user";
+inline constexpr const char* blocked_by_emulator = "a thread of the emulator's blocks every signal, and breakpoints are refused";
+inline constexpr const char* no_other_memory_in_emulator =
+    "the emulator has no process_vm_readv(), by which what may not be mapped is read";
 inline const bool slow = thread_sanitizer || address_sanitizer || !emulator().empty();
 
 // How many times to do what another thread must take note of. In an emulated machine that waits for its turn: 5 ms.
