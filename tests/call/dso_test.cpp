@@ -298,7 +298,7 @@ TEST_F(Dso, APatternIsAttachedOnceToWhatArrivesWhileItSubscribes) {
     std::thread loader([&] {
         while (!stop) const Plugin plugin;
     });
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < test::rounds(300); ++i) {
         auto pattern = subscribe("plugin::*", [](const TraceEvent&) {});
         ASSERT_TRUE(pattern);
         std::this_thread::yield();
@@ -331,7 +331,7 @@ TEST_F(Dso, AHundredComingsAndGoingsUnderEventsLeaveNothingBehind) {
     std::thread fires([&] {
         while (!stop) host::fire(1);
     });
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < test::rounds(100) || events <= 100; ++i) {
         const Plugin plugin;
         auto a = plugin->attach_to_own(&count);
         auto b = plugin->attach_own_object_to_host(std::make_shared<int>());
@@ -341,7 +341,6 @@ TEST_F(Dso, AHundredComingsAndGoingsUnderEventsLeaveNothingBehind) {
     }
     stop = true;
     fires.join();
-    EXPECT_GT(events, 100);
 }
 
 }  // namespace

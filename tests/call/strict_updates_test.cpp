@@ -16,6 +16,7 @@
 
 #include "arch.hpp"
 #include "child.hpp"
+#include "surroundings.hpp"
 
 namespace strict {
 long twice(long value) { return 2 * value; }
@@ -79,7 +80,7 @@ TEST_F(StrictUpdatesTest, FunctionsChangeUnderCallers) {
         const long all = scale(7), odd = scale_odd(9), even = scale_odd(4);
         return (all == 14 || all == 21) && (odd == 18 || odd == 27) && even == 4;
     });
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < test::rounds(2000); ++i) {
         ASSERT_TRUE(scale.retarget(i % 2 == 0 ? &thrice : &twice));
         ASSERT_EQ(scale(5), i % 2 == 0 ? 15 : 10);
         ASSERT_EQ(scale_odd(5), i % 2 == 0 ? 15 : 10);
@@ -93,7 +94,7 @@ TEST_F(StrictUpdatesTest, KeysChangeUnderReaders) {
         if (static_branch_unlikely(enabled)) taken.fetch_add(1, std::memory_order_relaxed);
         return true;
     });
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < test::rounds(1000); ++i) {
         ASSERT_TRUE(enabled.enable());
         ASSERT_TRUE(static_branch_unlikely(enabled));
         ASSERT_TRUE(enabled.disable());
@@ -108,7 +109,7 @@ TEST_F(StrictUpdatesTest, TracepointsChangeUnderWhoFiresThem) {
         return true;
     });
     static std::atomic<long> first{0}, second{0};
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < test::rounds(500); ++i) {
         auto one = seen.attach(+[](long value) { first += value == 5 ? 1 : 1000; });
         ASSERT_TRUE(one);
         auto two = seen.attach(+[](long value) { second += value == 5 ? 1 : 1000; });

@@ -16,6 +16,7 @@
 
 #include "address_space.hpp"
 #include "registry.hpp"
+#include "surroundings.hpp"
 
 namespace points {
 struct Pair {
@@ -561,7 +562,7 @@ TEST_F(TracepointTest, DetachDestroysTheCallableBeforeItReturns) {
                 ASSERT_TRUE(subscription && subscription->detach());
             }
         });
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < test::rounds(2000); ++i) {
         const auto token = std::make_shared<int>();
         auto subscription = event.attach([token](int) {});
         ASSERT_TRUE(subscription->detach());
@@ -575,7 +576,7 @@ TEST_F(TracepointTest, ManyAttachmentsLeaveNothingBehind) {
     Failing memory;
     memory.left = -1;
     const ListsFrom from(memory);
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < test::rounds(3000); ++i) {
         const auto a = event.attach(logs_as('a'), {.memory = &memory});
         const auto b = event.attach(logs_as('b'), {.count_hits = true, .memory = &memory});
         ASSERT_TRUE(a && b);
