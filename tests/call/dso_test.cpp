@@ -166,7 +166,7 @@ TEST_F(Dso, ComesAndGoesWhileOtherThreadsCallAndRetarget) {
         for (int i = 0; !stop; ++i)
             if (!host::function.retarget(i % 2 == 0 ? &host::one : &host::two)) ++wrong;
     });
-    for (int i = 0; i < test::rounds(200); ++i) {
+    for (int i = 0; i < test::rounds(200, 100); ++i) {
         const Plugin plugin;
         const int result = plugin->call_host(1);
         EXPECT_TRUE(result == 1 || result == 2);

@@ -40,7 +40,8 @@ inline constexpr const char* no_other_memory_in_emulator =
     "the emulator has no process_vm_readv(), by which what may not be mapped is read";
 inline const bool slow = thread_sanitizer || address_sanitizer || !emulator().empty();
 
-// How many times to do what another thread must take note of. In an emulated machine that waits for its turn: 5 ms.
-inline int rounds(int many) { return emulator() == "system" ? std::max(1, many / 20) : many; }
+// How many times to do what another thread must take note of. In an emulated machine that waits for its turn, 5 ms; who needs
+// many turns asks for still fewer.
+inline int rounds(int many, int fewer = 20) { return emulator() == "system" ? std::max(1, many / fewer) : many; }
 
 }  // namespace dynfunc::test

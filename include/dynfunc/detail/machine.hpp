@@ -6,6 +6,8 @@
 
 // DYNFUNC_DETAIL_SYMBOL: how assembly is given the address of a hidden symbol: arm64's "i" refuses symbols in
 // position-independent code.
+// DYNFUNC_DETAIL_BARE(operand): how assembly names a constant operand without the sign of an immediate ($5, #5). Where
+// instructions have no such sign, compilers may refuse to leave it out (riscv64).
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
 // DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
@@ -45,6 +47,12 @@
 #else
 #define DYNFUNC_DETAIL_SYMBOL "i"
 #endif
+#endif
+
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__)
+#define DYNFUNC_DETAIL_BARE(operand) "%c" #operand
+#else
+#define DYNFUNC_DETAIL_BARE(operand) "%" #operand
 #endif
 
 #ifndef DYNFUNC_DETAIL_COUNT

@@ -6,6 +6,7 @@
 // an unannounced trampoline or branch site asks its key every time.
 #pragma once
 
+#include <dynfunc/detail/machine.hpp>
 #include <dynfunc/detail/tables.hpp>
 
 extern "C" {
@@ -63,21 +64,21 @@ DYNFUNC_HIDDEN inline constinit Tables dso_tables{.abi = abi_version,
     asm volatile(
         ".pushsection .init_array.00101,\"awG\",@init_array,dynfunc_registrar,comdat\n"
         ".p2align 3\n"
-        ".quad %c0\n"
+        ".quad " DYNFUNC_DETAIL_BARE(0) "\n"
         ".popsection\n"
         ".pushsection .fini_array.00101,\"awG\",@fini_array,dynfunc_registrar,comdat\n"
         ".p2align 3\n"
         ".weak dynfunc_registrar\n"
         ".hidden dynfunc_registrar\n"
         "dynfunc_registrar:\n"
-        ".quad %c1\n"
-        ".popsection\n"                                                                       //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_records", "awG", "3", ".zero %c2")                //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_branches", "awG", "3", ".zero %c3")               //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_keys", "awG", "7", ".zero %c4")                   //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_static_keys", "awG", "6", ".zero %c5")            //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_tracepoints", "awG", "6", ".zero %c6")            //
-        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_chains", "axG", "4", DYNFUNC_DETAIL_EMPTY_CHAIN)  //
+        ".quad " DYNFUNC_DETAIL_BARE(1) "\n"
+        ".popsection\n"                                                                                    //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_records", "awG", "3", ".zero " DYNFUNC_DETAIL_BARE(2))         //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_branches", "awG", "3", ".zero " DYNFUNC_DETAIL_BARE(3))        //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_keys", "awG", "7", ".zero " DYNFUNC_DETAIL_BARE(4))            //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_static_keys", "awG", "6", ".zero " DYNFUNC_DETAIL_BARE(5))     //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_tracepoints", "awG", "6", ".zero " DYNFUNC_DETAIL_BARE(6))     //
+        DYNFUNC_DETAIL_EMPTY_ENTRY("dynfunc_chains", "axG", "4", DYNFUNC_DETAIL_EMPTY_CHAIN)               //
         ::DYNFUNC_DETAIL_SYMBOL(&enter_this_dso),
         DYNFUNC_DETAIL_SYMBOL(&leave_this_dso), "i"(sizeof(TrampolineRecord)), "i"(sizeof(BranchRecord)),
         "i"(sizeof(FunctionKey)), "i"(sizeof(StaticKeyData)), "i"(sizeof(TracepointKey)));
