@@ -23,7 +23,7 @@
 namespace dynfunc {
 namespace {
 
-constexpr Address lowest{std::uintptr_t{1} << 20};   // below lie what null pointers reach, and vm.mmap_min_addr
+constexpr Address lowest{std::uintptr_t{1} << 20};                // below lie what null pointers reach, and vm.mmap_min_addr
 constexpr std::uintptr_t not_of_users = std::uintptr_t{1} << 63;  // the kernel's half: x86 lists its vsyscall page
 constexpr std::size_t behind_heap = std::size_t{256} << 20, below_stack = std::size_t{16} << 20;
 
@@ -180,8 +180,8 @@ std::optional<Address> NearMemory::take_from_pages(const Reach& reach, std::size
     }
 }
 
-// What /proc/self/maps leaves free. User space ends at a power of two, which machines and kernels choose, and the stack lies right
-// below it; so the end is what the last mapping tells (x86-64: 2^47, arm64: 2^39, 2^42, 2^47 or 2^48).
+// What /proc/self/maps leaves free. User space ends at a power of two, which machines and kernels choose, and the stack lies
+// right below it; so the end is what the last mapping tells (x86-64: 2^47, arm64: 2^39, 2^42, 2^47 or 2^48).
 bool NearMemory::read_gaps() noexcept {
     gaps_.clear();
     Address free_from = lowest, last_end = lowest;

@@ -249,7 +249,7 @@ TEST(StaticKeyStress, ASiteThatIsRunGoesOldOrNewAndAfterTheSwitchNew) {
     std::vector<std::thread> threads;
     for (int i = 0; i < 3; ++i) threads.emplace_back(run);
     // Until both ways were seen, however the threads are scheduled.
-    for (long i = 1; i <= test::rounds(20'000) || seen[0] == 0 || seen[1] == 0; ++i) {
+    for (long i = 1; i <= test::rounds(20'000, 100) || seen[0] == 0 || seen[1] == 0; ++i) {
         state.store(2 * i - 1, std::memory_order_release);
         ASSERT_TRUE(i % 2 == 1 ? raced.enable() : raced.disable());
         state.store(2 * i, std::memory_order_release);

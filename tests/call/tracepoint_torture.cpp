@@ -216,6 +216,7 @@ TEST(TracepointTorture, EveryEventReachesWhatIsAttachedAndNothingElse) {
 // The same, but whoever detaches does not wait: a thread that is still inside finds its data gone.
 TEST(TracepointTortureControl, DetachingWithoutWaitingIsNoticed) {
     if (test::thread_sanitizer || test::address_sanitizer) GTEST_SKIP() << "the sanitizer would report it first";
+    if (test::takes_turns) GTEST_SKIP() << test::never_meet;
     stop = false;
     const auto ended = test::in_child([] {
         test::take_faults_as_signals();
@@ -235,6 +236,7 @@ TEST(TracepointTortureControl, DetachingWithoutWaitingIsNoticed) {
 
 // What a tracepoint would be whose function and data are two words, each stored at once and loaded at once.
 TEST(TracepointTortureControl, FunctionAndDataInTwoWordsAreNoticed) {
+    if (test::takes_turns) GTEST_SKIP() << test::never_meet;
     stop = false;
     std::array<Data, functions> data{};
     for (int i = 0; i < functions; ++i) data[static_cast<std::size_t>(i)].function = i;

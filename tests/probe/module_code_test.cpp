@@ -27,6 +27,8 @@ TEST(ModuleCode, RefusesWhatIsNoCodeOfAnObject) {
 TEST(ModuleCode, FunctionsAscendAndHoldWhatTheyShould) {
     const auto code = ModuleCode::of(Address::of(&gnu_get_libc_version).as<const void*>());
     ASSERT_TRUE(code) << code.error().message();
+    if (code->site(Address::of(&gnu_get_libc_version)).code.empty() && !arch::capabilities().patches_text)
+        GTEST_SKIP() << "the C library of this machine has no unwind information of what is written in C";
     const auto& functions = code->functions();
     EXPECT_GT(functions.size(), 1000u);
     for (std::size_t i = 1; i < functions.size(); ++i) ASSERT_LE(functions[i - 1].end, functions[i].begin);

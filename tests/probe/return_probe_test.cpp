@@ -814,7 +814,8 @@ TEST_F(ReturnProbeTest, PlacesWhereNoJumpFits) {
     const auto refused = ReturnProbe<Call>::attach(&returns_at_once, options);
     ASSERT_FALSE(refused);
     // x86: one byte; arm64: a landing pad.
-    EXPECT_TRUE(refused.error().code == Errc::too_short || refused.error().code == Errc::not_movable) << refused.error().message();
+    EXPECT_TRUE(refused.error().code == Errc::too_short || refused.error().code == Errc::not_movable)
+        << refused.error().message();
 }
 
 // Tail calls: all their instances are led to by one word of the stack, which names only the last one.

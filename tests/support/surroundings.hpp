@@ -35,13 +35,18 @@ inline std::string_view emulator() {
     return name != nullptr ? name : "";
 }
 inline const bool emulated = emulator() == "user";
-inline constexpr const char* blocked_by_emulator = "a thread of the emulator's blocks every signal, and breakpoints are refused";
+// One thread of the host runs all processors of the emulated machine, each for a while: two threads meet only where a block of
+// instructions ends, and what goes wrong between two instructions of one block does not.
+inline const bool takes_turns = emulator() == "system";
+inline constexpr const char* never_meet = "the emulator runs processors in turns: what this is to notice never happens";
+inline constexpr const char* blocked_by_emulator =
+    "a thread of the emulator's blocks every signal, and breakpoints are refused";
 inline constexpr const char* no_other_memory_in_emulator =
     "the emulator has no process_vm_readv(), by which what may not be mapped is read";
 inline const bool slow = thread_sanitizer || address_sanitizer || !emulator().empty();
 
 // How many times to do what another thread must take note of. In an emulated machine that waits for its turn, 5 ms; who needs
 // many turns asks for still fewer.
-inline int rounds(int many, int fewer = 20) { return emulator() == "system" ? std::max(1, many / fewer) : many; }
+inline int rounds(int many, int fewer = 20) { return takes_turns ? std::max(1, many / fewer) : many; }
 
 }  // namespace dynfunc::test
