@@ -119,6 +119,7 @@ TEST(ModuleCode, KnowsWhereBranchesLeadAndWhatIsPadding) {
 }
 // What a thread or a program begins with says that it returns nowhere: at its first instruction, or behind a landing pad.
 TEST(ModuleCode, KnowsWhatIsCalled) {
+    if (!arch::capabilities().patches_text) GTEST_SKIP() << "this build moves no instructions";
     const auto code = ModuleCode::of(module_code_loop);
     ASSERT_TRUE(code);
     EXPECT_TRUE(code->is_called(Address::of(module_code_loop)));
