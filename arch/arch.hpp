@@ -34,12 +34,15 @@ struct Instruction {
 };
 
 struct Capabilities {
-    bool patches_text;       // false: the functions below encode nothing and the library only ever stores pointers
-    std::size_t site_bytes;  // size of an instruction at a site: 5 on x86, 4 on arm64
-    std::size_t word_bytes;  // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    bool patches_text;         // false: the functions below encode nothing and the library only ever stores pointers
+    std::size_t site_bytes;    // size of an instruction at a site: 5 on x86, 4 on arm64
+    std::size_t word_bytes;    // a site inside one aligned word of this size is replaced by one store: 8 on x86, 4 on arm64
+    std::size_t copied_bytes;  // of running code the kernel may copy so many at once, aligned: each word is fetched old or new
     std::uint8_t integer_registers, vector_registers;  // that carry arguments
     bool swaps_return;             // a running jump may be replaced by a return and back, as it may be by another jump
-    std::uint8_t reference_bytes;  // size of the distance field of a direct branch; 0: the functions below find none
+    std::uint8_t slot_jump_bytes;  // size of a trampoline's slot form
+    std::uint8_t reference_bytes;  // size of what changes of a direct branch: its distance, or all of it; 0: the functions
+                                   // below find none
     std::ptrdiff_t reach_back, reach_ahead;  // farthest encodable target, counted from the site's address
 };
 
@@ -63,7 +66,7 @@ struct ChainCall {
     std::uint64_t* hits;  // counted up by one, atomically, before the call; may be null
 };
 
-// A place in code that looks like the distance field of a direct branch.
+// A place in code that looks like what changes of a direct branch.
 struct Reference {
     Address field;
     bool is_branch;            // an instruction stands there, and it is a direct branch
@@ -86,7 +89,7 @@ const Capabilities& capabilities() noexcept;
 // Errors: out_of_reach (address = target); text_not_writable where patches_text is false.
 Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noexcept;
 
-// Whether `code` (word_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at
+// Whether `code` (slot_jump_bytes or more, as found at `site`) is the slot form of a trampoline: a jump through the pointer at
 // `slot`.
 bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept;
 
@@ -109,12 +112,12 @@ std::size_t chain_bytes(std::size_t calls, const ArgumentLayout& layout) noexcep
 // (measured).
 Address find_reference(AddressRange text, Address from, AddressRange window) noexcept;
 
-// Where the direct branch with its distance at `field` leads.
+// Where the direct branch leads whose distance is at `field`, or that is there.
 Address reference_target(Address field) noexcept;
 
-// The distance at `field` for its branch to lead to `target`.
+// What has to stand at `field`, where `current` stands, for its branch to lead to `target`. Pure.
 // Errors: out_of_reach (address = target); text_not_writable where reference_bytes is 0.
-Result<std::uint32_t> encode_reference(Address field, Address target) noexcept;
+Result<std::uint32_t> encode_reference(Address field, std::uint32_t current, Address target) noexcept;
 
 // Whether this build can read instructions.
 bool has_decoder() noexcept;
@@ -145,13 +148,16 @@ ProbeCode probe_code() noexcept;
 Address trapped_at(const void* context) noexcept;
 void go_on_at(void* context, Address at) noexcept;
 
+// Whether the machine has pages on which an indirect branch comes to landing pads alone.
+bool guards_pages() noexcept;
+
 // Does to the thread what the site's instruction `code` (site_bytes + 1 or more, read as if it stood at `at`) would do: a
 // direct jump, call or conditional jump, a return, a nop, a jump through a pointer. False: it is none of them, or
 // steps_over_sites() is false.  Threads: signal handlers.
 bool step_over_site(void* context, std::span<const std::byte> code, Address at) noexcept;
 bool steps_over_sites() noexcept;
 
-// Where the direct branch begins whose distance is at `field`.
+// Where it begins.
 Address reference_begin(Address field) noexcept;
 
 }  // namespace DYNFUNC_ARCH

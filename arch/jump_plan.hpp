@@ -34,14 +34,20 @@ struct JumpSite {
     std::span<const std::byte> code;  // up to the end of the function
     std::size_t free_behind = 0;      // how many bytes behind `code` nobody runs
     std::uint32_t branches_to = 0;    // bit k: some branch of the program leads to at + k
+    bool is_guarded = false;          // an indirect branch comes to no instruction of its page but to landing pads
 };
 
 namespace DYNFUNC_ARCH {
 
 // Errors, with the address of the instruction: too_short (the form needs a longer instruction, or the function ends before),
 // branch_inside (a branch leads into what is displaced), call_inside (a callee comes back to where the jump stands),
-// not_an_instruction, not_movable.
+// not_an_instruction, not_movable, landing_pad (an indirect branch may come there, and to no jump).
 Result<JumpPlan> plan_jump(JumpForm form, const JumpSite& site) noexcept;
+
+// Whether what stands around `at` allows a probe there; `function` is the code of its function, which begins at `begin`.
+// Errors, with address `at`: exclusive_access (between a load-exclusive and its store-exclusive: what a probe does in between
+// makes the store fail, each time); not_movable (behind an instruction that belongs to the next one).
+Result<void> check_neighbours(std::span<const std::byte> function, Address begin, Address at) noexcept;
 
 // Calls found(context, target) for every direct branch, calls too, among the instructions of `code`, from its first byte on;
 // and found(context, Address{}) for every indirect jump, which may lead anywhere in its function. What follows an unknown

@@ -9,7 +9,7 @@ Address find_reference(AddressRange, Address, AddressRange) noexcept { return {}
 Address reference_target(Address) noexcept { return {}; }
 Address reference_begin(Address field) noexcept { return field; }
 
-Result<std::uint32_t> encode_reference(Address field, Address) noexcept {
+Result<std::uint32_t> encode_reference(Address field, std::uint32_t, Address) noexcept {
     return std::unexpected(Error{.code = Errc::text_not_writable, .address = field});
 }
 

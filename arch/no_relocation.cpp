@@ -16,6 +16,8 @@ Result<JumpPlan> plan_jump(JumpForm, const JumpSite& site) noexcept {
     return std::unexpected(Error{.code = Errc::not_an_instruction, .address = site.at});
 }
 
+Result<void> check_neighbours(std::span<const std::byte>, Address, Address) noexcept { return {}; }
+
 void find_branch_targets(AddressRange, void*, void (*)(void*, Address)) {}
 
 std::size_t padding_bytes(std::span<const std::byte>) noexcept { return 0; }

@@ -42,6 +42,8 @@ struct Relocated {
     std::uint16_t size = 0;
     std::array<std::uint16_t, Displaced::most_instructions> begins{};  // of each instruction's copy
     std::uint16_t back = 0;                                            // of the jump back; `size` if there is none
+    // Between them the copy keeps x16 on the stack, in the lower of 16 bytes. Both are 0 where it does not.
+    std::uint16_t lowered = 0, raised = 0;
 };
 
 namespace DYNFUNC_ARCH {
@@ -53,7 +55,7 @@ Result<Displaced> read_displaced(std::span<const std::byte> code, Address at, st
 
 // Their copy, in `room`, to be executed at `runs_at`. Pure: touches no memory but `room`.
 // Errors: not_movable (address = of the instruction); out_of_reach (address = what an instruction refers to, too far from its
-// copy); out_of_memory where `room` is too small.
+// copy: nearer to that, it may do); out_of_memory where `room` is too small.
 Result<Relocated> relocate(const Displaced& displaced, Address runs_at, std::span<std::byte> room) noexcept;
 
 }  // namespace DYNFUNC_ARCH

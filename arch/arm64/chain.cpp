@@ -40,7 +40,7 @@ constexpr std::uint32_t stp_x = 0xa900'0000, ldp_x = 0xa940'0000, stp_q = 0xad00
 constexpr std::uint32_t str_x = 0xf900'0000, ldr_x = 0xf940'0000;
 constexpr std::uint32_t ldxr_x10_x9 = 0xc85f'7d2a, add_x10_1 = 0x9100'054a, stxr_w11_x10_x9 = 0xc80b'7d2a,
                         cbnz_w11_back_3 = 0x35ff'ffab;
-constexpr std::uint32_t blr_x16 = 0xd63f'0200, br_x16 = 0xd61f'0200;
+constexpr std::uint32_t blr_x16 = 0xd63f'0200;
 
 constexpr std::uint32_t pairs(std::uint32_t registers) noexcept { return (registers + 1) / 2; }
 

@@ -7,22 +7,28 @@
 //     d65f03c0        ret
 //
 // imm26 is signed and counts words from the instruction itself. The architecture lets a running core meet a store that replaces
-// one of b, bl and nop by another; ret is not on that list, so it needs the synchronisation of the layer above.
+// one of b, bl and nop by another. ret is not on that list: it is written where nobody runs.
 #include "arm64/words.hpp"
 
 namespace dynfunc::arch::arm64 {
 namespace {
 
-constexpr std::size_t slot_jump_words = 3;
+constexpr std::size_t slot_jump_words = 5;
+
+// One word: the kernel stores it at once. More it copies in pieces that overlap, and of a store that is not aligned to its own
+// size the manual does not even promise that each word in it appears whole.
+constexpr std::size_t copied_bytes = word_bytes;
 
 constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = word_bytes,
     .word_bytes = word_bytes,
+    .copied_bytes = copied_bytes,
     .integer_registers = 8,
     .vector_registers = 8,
     .swaps_return = false,
-    .reference_bytes = 0,
+    .slot_jump_bytes = slot_jump_words * word_bytes,
+    .reference_bytes = word_bytes,
     .reach_back = -(std::ptrdiff_t{1} << 27),
     .reach_ahead = (std::ptrdiff_t{1} << 27) - word_bytes,
 };
@@ -31,8 +37,8 @@ constexpr std::uint32_t bl = 0x9400'0000, imm26_mask = 0x03ff'ffff;
 
 // The slot form with all its immediates 0, and the bits that are not immediates.
 constexpr std::uint32_t adrp_x16 = 0x9000'0010, adrp_mask = 0x9f00'001f;
-constexpr std::uint32_t ldr_x16_x16 = 0xf940'0210, ldr_mask = 0xffc0'03ff;
-constexpr std::uint32_t br_x16 = 0xd61f'0200;
+constexpr std::uint32_t add_x16_x16 = 0x9100'0210, add_mask = 0xffc0'03ff;
+constexpr std::uint32_t ldar_x16_x16 = 0xc8df'fe10;
 
 constexpr Instruction instruction(std::uint32_t word) noexcept {
     return Instruction{.bytes = {static_cast<std::byte>(word), static_cast<std::byte>(word >> 8),
@@ -61,12 +67,14 @@ Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noe
     return instruction((kind == SiteKind::call ? bl : b) | imm26);
 }
 
-// adrp x16, slot; ldr x16, [x16, :lo12:slot]; br x16. The offset of the ldr counts in eights.
+// nop; adrp x16, slot; add x16, x16, :lo12:slot; ldar x16, [x16]; br x16.
 bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept {
     if (code.size() < slot_jump_words * word_bytes) return false;
-    const std::uint32_t adrp = word_at(code, 0), ldr = word_at(code, 1), br = word_at(code, 2);
-    if ((adrp & adrp_mask) != adrp_x16 || (ldr & ldr_mask) != ldr_x16_x16 || br != br_x16) return false;
-    return page_of_adrp(adrp, site) + static_cast<std::ptrdiff_t>(ldr >> 10 & 0xfff) * 8 == slot;
+    const std::uint32_t adrp = word_at(code, 1), add = word_at(code, 2);
+    if (word_at(code, 0) != nop || (adrp & adrp_mask) != adrp_x16 || (add & add_mask) != add_x16_x16 ||
+        word_at(code, 3) != ldar_x16_x16 || word_at(code, 4) != br_x16)
+        return false;
+    return page_of_adrp(adrp, site + word_bytes) + static_cast<std::ptrdiff_t>(add >> 10 & 0xfff) == slot;
 }
 
 bool is_branch_jump(std::span<const std::byte> code) noexcept {

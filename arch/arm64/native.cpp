@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <dynfunc/detail/export.hpp>
 
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 #include "arch.hpp"
@@ -28,6 +29,11 @@ void flush_text(AddressRange range) noexcept { __builtin___clear_cache(range.beg
 // A word has 4 bytes, and the kernel's copy moves it at once.
 bool fetches_whole_copied_words() noexcept { return true; }
 
+#ifndef HWCAP2_BTI
+#define HWCAP2_BTI (1 << 17)
+#endif
+bool guards_pages() noexcept { return (getauxval(AT_HWCAP2) & HWCAP2_BTI) != 0; }
+
 EntryFrame entry_frame() noexcept {
     return {.stack_pointer = 31, .bytes = 0, .return_address = 30, .is_return_on_stack = false};
 }
@@ -45,9 +51,5 @@ Address trapped_at(const void* context) noexcept {
 }
 
 void go_on_at(void* context, Address at) noexcept { static_cast<ucontext_t*>(context)->uc_mcontext.pc = at.value; }
-
-// Not needed: the manual lets the instructions of sites be replaced by one another while they run (Arm ARM, B2.2.5).
-bool step_over_site(void*, std::span<const std::byte>, Address) noexcept { return false; }
-bool steps_over_sites() noexcept { return false; }
 
 }  // namespace dynfunc::arch::arm64

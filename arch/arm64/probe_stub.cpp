@@ -20,7 +20,7 @@
 
 #include <dynfunc/detail/export.hpp>
 
-#include "arm64/words.hpp"
+#include "arm64/copy.hpp"
 
 // probe_thunks.S
 extern "C" {
@@ -31,33 +31,18 @@ DYNFUNC_HIDDEN void dynfunc_probe_enter();
 namespace dynfunc::arch::arm64 {
 namespace {
 
-constexpr std::uint32_t trap = 0xd420'0000;  // brk #0
 constexpr std::uint32_t frame_bytes = sizeof(Registers) + 16;
 
 constexpr std::uint32_t sub_sp = 0xd100'03ff | frame_bytes << 10, add_sp = 0x9100'03ff | frame_bytes << 10;
-constexpr std::uint32_t blr_x16 = 0xd63f'0200, br_x16 = 0xd61f'0200;
+constexpr std::uint32_t blr_x16 = 0xd63f'0200;
 // Of two registers, at an offset from sp.
 constexpr std::uint32_t pair(std::uint32_t opcode, std::uint32_t first, std::size_t at) noexcept {
     return opcode | static_cast<std::uint32_t>(at / 8) << 15 | (first + 1) << 10 | 31 << 5 | first;
 }
 constexpr std::uint32_t stp = 0xa900'0000, ldp = 0xa940'0000;
-// ldr xt, literal: so many bytes ahead.
-constexpr std::uint32_t load_ahead(std::uint32_t reg, std::size_t bytes) noexcept {
-    return 0x5800'0000 | static_cast<std::uint32_t>(bytes / word_bytes) << 5 | reg;
-}
 
 constexpr std::size_t x16_at = offsetof(Registers, x) + 16 * 8, x29_at = offsetof(Registers, x) + 29 * 8;
 constexpr std::uint16_t copy_at = 36;
-
-// The copy behind a stub's or a thunk's own code, up to a multiple of 16.
-Result<Relocated> put_copy(CodeWriter& code, const Displaced& displaced) noexcept {
-    std::array<std::byte, Relocated::most_bytes> copied;
-    const auto relocated = relocate(displaced, code.here(), copied);
-    if (!relocated) return relocated;
-    code.put(std::span<const std::byte>(copied).first(relocated->size));
-    code.align(trap);
-    return relocated;
-}
 
 }  // namespace
 
@@ -94,43 +79,6 @@ Result<Stub> encode_stub(const StubRequest& request, Address runs_at, std::span<
     if (!size) return std::unexpected(size.error());
     stub.size = static_cast<std::uint16_t>(*size);
     return stub;
-}
-
-//     movz/movk x<n>, context           or x16, and then: fmov d<n>, x16
-//     ldr x16, 8; br x16; .quad entry   (encode_jump_anywhere())
-//     copy
-Result<Stub> encode_wrap_thunk(const ThunkRequest& request, Address runs_at, std::span<std::byte> room) noexcept {
-    constexpr std::uint32_t fmov_from_x16 = 0x9e67'0200;
-    CodeWriter code(room, runs_at);
-    put_constant(code, request.in_vector_register ? 16 : request.number, request.context.value);
-    if (request.in_vector_register) code.put(fmov_from_x16 | request.number);
-    code.put(encode_jump_anywhere(code.here(), request.entry));
-    code.align(trap);
-    Stub stub;
-    stub.copy = static_cast<std::uint16_t>(code.size());
-    const auto relocated = put_copy(code, *request.displaced);
-    if (!relocated) return std::unexpected(relocated.error());
-    stub.relocated = *relocated;
-    const auto size = code.finish();
-    if (!size) return std::unexpected(size.error());
-    stub.size = static_cast<std::uint16_t>(*size);
-    return stub;
-}
-
-// b target; brk ...; or where that does not reach:
-// ldr x16, 8; br x16; .quad target
-std::array<std::byte, jump_anywhere_bytes> encode_jump_anywhere(Address runs_at, Address target) noexcept {
-    std::array<std::byte, jump_anywhere_bytes> bytes;
-    CodeWriter code(bytes, runs_at);
-    if (const auto direct = encode_site(SiteKind::branch, runs_at, target)) {
-        code.put(direct->span());
-        code.align(trap);
-        return bytes;
-    }
-    code.put(load_ahead(16, 8));
-    code.put(br_x16);
-    code.put(std::uint64_t{target.value});
-    return bytes;
 }
 
 bool has_stubs() noexcept { return true; }

@@ -68,7 +68,8 @@ dynfunc_probe_enter:
     ret
 // Somewhere else, or with another stack pointer. Returning to where x30 leads, everything is as the handler left it. Otherwise
 // a branch needs a register, x16, and another stack pointer one more, x17: linkers' veneers may change both at the begin of
-// every function, and no instruction of this machine sets both from memory.
+// every function, and no instruction of this machine sets both from memory. ret, not br:
+// on a guarded page that comes to landing pads alone.
 dynfunc_probe_leave_frame:
     cmp w0,#GO_TO_SLOT
     mov x28,x2                          // then it is the slot
@@ -90,12 +91,12 @@ dynfunc_probe_leave_frame:
     ret
 1:  load_all_but_those_of_stubs
     add sp,sp,#STUB_FRAME
-    br x16
+    ret x16
 2:  mov x16,x10
     mov x17,x9
     load_all_but_those_of_stubs
     mov sp,x17                          // last: what lies below it may be overwritten by a signal at any time
-    br x16
+    ret x16
 // To a slot, of which the address is in x28: at the begin of a function, where x16 and x17 are free.
 3:  ldr x11,[sp,#REGISTERS_NZCV]
     mov x16,x28

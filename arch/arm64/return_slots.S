@@ -3,6 +3,7 @@
 // of the stack leads back to a slot: the link register does, and wherever the function keeps it.
 #include "offsets.inc"
 #include "thunk_macros.inc"
+#include "pool_sequence.inc"
 
 // One slot for each record, which lies SLOT_TO_RECORD behind it. x30 is the place of return already when a thread comes here,
 // so that one unwind rule holds at every instruction of a slot; x16 and x17 are free at a function's begin, and at its end.
@@ -59,7 +60,7 @@ dynfunc_return_records:
 
 // AfterHit dynfunc_return_entry(DeliveredHit*): the consumer of a probe whose data are ReturnHandlers. Takes an instance, asks
 // on_entry, and puts the record into the list of those that dynfunc_probe_hit makes active. At sp + 32: handlers, instance, for
-// the pool, which is called as any code.
+// the other ways of the pool, which are compiled as any code. x26 is dynfunc_probe_hit's.
     .p2align 6
     .globl dynfunc_return_entry
     .hidden dynfunc_return_entry
@@ -80,16 +81,14 @@ dynfunc_return_entry:
     mov x19,x0
     ldr x9,[x0,#HIT_DATA]
     stp x9,xzr,[sp,#32]
-    address_of x0,dynfunc_pop_instance
-    add x1,sp,#32
-    ldr x2,[x19,#HIT_REGISTERS]
-    bl dynfunc_keep_vectors_and_call
-    ldp x10,x9,[sp,#32]
-    cbz x9,.Lentered
-    ldr x20,[x9]                        // an instance begins with the address of its record
+    ldr x1,[x9,#HANDLERS_POOL]
+    pop_object
+.Lpopped:
+    ldr x10,[sp,#32]
+    ldr x20,[x0]                        // an instance begins with the address of its record
     ldr x11,[x10,#HANDLERS_ON_ENTRY]
     cbz x11,.Ltrack
-    of_thread x9,dynfunc_delivery       // x26 is dynfunc_probe_hit's
+    of_thread x9,dynfunc_delivery
     ldr x0,[x20,#RECORD_DATA]
     str x20,[x9,#DELIVERY_POPPED]
     ldr x1,[x19,#HIT_REGISTERS]
@@ -119,9 +118,24 @@ dynfunc_return_entry:
     ldr x9,[x19,#HIT_LAST_TRACKED]
     str x20,[x9,#RECORD_NEXT]
     b .Llinked
+    ways_out .Lpop_otherwise
 .Lskip:
-    ldr x9,[x20,#RECORD_OBJECT]
-    str x9,[sp,#40]
+    ldr x9,[sp,#32]
+    ldr x0,[x20,#RECORD_OBJECT]
+    ldr x1,[x9,#HANDLERS_POOL]
+    push_object
+    b .Lentered
+    ways_out .Lpush_skipped
+.Lpop_otherwise:
+    address_of x0,dynfunc_pop_instance
+    add x1,sp,#32
+    ldr x2,[x19,#HIT_REGISTERS]
+    bl dynfunc_keep_vectors_and_call
+    ldr x0,[sp,#40]
+    cbnz x0,.Lpopped
+    b .Lentered
+.Lpush_skipped:
+    str x0,[sp,#40]
     address_of x0,dynfunc_push_instance
     add x1,sp,#32
     ldr x2,[x19,#HIT_REGISTERS]
@@ -220,15 +234,13 @@ dynfunc_return_hit:
 .Lunseen:
     ldr x28,[x19,#RECORD_RETURN_TO]
     ldr x9,[x19,#RECORD_STATE]
-    ldr x10,[x19,#RECORD_OBJECT]
+    ldr x0,[x19,#RECORD_OBJECT]
     and x9,x9,#-ONE_CALL
-    stp x25,x10,[sp,#RETURN_TWO_WORDS]
+    ldr x1,[x25,#HANDLERS_POOL]
     add x11,x19,#RECORD_STATE
     stlr x9,[x11]
-    address_of x0,dynfunc_push_instance
-    add x1,sp,#RETURN_TWO_WORDS
-    mov x2,sp
-    bl dynfunc_keep_vectors_and_call
+    push_object
+.Lpushed:
 // Several probes of one function, and functions that end in a jump to a probed one, have their slots one after the other: they
 // are seen to here, so that calls and returns stay in pairs.
     sub x9,x28,#SLOT_RETURN
@@ -320,6 +332,14 @@ dynfunc_return_hit:
     ldr x22,[x12]
     ldr x23,[x22]
     b .Lopen_returning
+    ways_out .Lpush_otherwise
+.Lpush_otherwise:
+    stp x25,x0,[sp,#RETURN_TWO_WORDS]
+    address_of x0,dynfunc_push_instance
+    add x1,sp,#RETURN_TWO_WORDS
+    mov x2,sp
+    bl dynfunc_keep_vectors_and_call
+    b .Lpushed
 .Lbroken:
     mov x0,x19
     bl dynfunc_returned_twice

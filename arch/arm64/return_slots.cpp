@@ -21,11 +21,10 @@ namespace dynfunc::arch::arm64 {
 //     56  .quad dynfunc_return_hit
 void encode_slot(std::span<std::byte, slot_bytes> room) noexcept {
     constexpr std::size_t branch_at = 16, pointer_at = slot_bytes - sizeof(std::uint64_t);
-    constexpr std::uint32_t ldr_x16 = 0x5800'0010, br_x16 = 0xd61f'0200;
     std::ranges::fill(room, std::byte{0});  // undefined instructions
     std::memcpy(room.data(), dynfunc_return_slots, branch_at);
     CodeWriter code(room.subspan(branch_at), Address{});
-    code.put(ldr_x16 | static_cast<std::uint32_t>((pointer_at - branch_at) / word_bytes) << 5);
+    code.put(load_ahead(16, pointer_at - branch_at));
     code.put(br_x16);
     CodeWriter(room.subspan(pointer_at), Address{}).put(std::uint64_t{Address::of(&dynfunc_return_hit).value});
 }

@@ -6,6 +6,7 @@
 //     up to the first change of sp     CFA = sp            pc = the probe
 //     until sp is raised               CFA = sp + frame    x29 and x30 are saved
 //     copy of the instruction          CFA = sp            pc = the probe
+//     while it has x16 on the stack    CFA = sp + 16       pc = the probe, x16 is saved
 //     the branch back                  CFA = sp            pc = behind the probe
 //
 // pc is column 96, as in the frames of signals (libgcc, config/aarch64/linux-unwind.h: DWARF_ALT_FRAME_RETURN_COLUMN): x30 has
@@ -19,7 +20,7 @@ namespace dynfunc::arch::arm64 {
 namespace {
 
 // DWARF's numbers of registers (DWARF for the Arm 64-bit Architecture, 4.1).
-constexpr std::uint8_t x29 = 29, x30 = 30, sp = 31, pc = 96;
+constexpr std::uint8_t x16 = 16, x29 = 29, x30 = 30, sp = 31, pc = 96;
 using frame_opcode::same_value;
 constexpr std::uint8_t minus_8 = 0x78;  // signed LEB128
 constexpr std::uint8_t pointer_absolute = 0x00;
@@ -62,6 +63,14 @@ std::size_t encode_frame(std::size_t from_begin, const Stub& stub, const Displac
         entry.put(same_value, x29);
         entry.put(same_value, x30);
         entry.advance_to(stub.frame[3]);
+        entry.put_cfa(sp, 0);
+    }
+    if (const Relocated& copy = stub.relocated; copy.raised != 0) {
+        entry.advance_to(std::size_t{stub.copy} + copy.lowered);
+        entry.put_cfa(sp, 16);
+        entry.put_saved(x16, 2);
+        entry.advance_to(std::size_t{stub.copy} + copy.raised);
+        entry.put(same_value, x16);
         entry.put_cfa(sp, 0);
     }
     entry.advance_to(stub.copy + std::size_t{stub.relocated.back});

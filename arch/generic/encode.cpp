@@ -8,9 +8,11 @@ namespace {
 constexpr Capabilities machine{.patches_text = false,
                                .site_bytes = 0,
                                .word_bytes = 0,
+                               .copied_bytes = 0,
                                .integer_registers = 0,
                                .vector_registers = 0,
                                .swaps_return = false,
+                               .slot_jump_bytes = 0,
                                .reference_bytes = 0,
                                .reach_back = 0,
                                .reach_ahead = 0};

@@ -6,6 +6,7 @@ namespace dynfunc::arch::generic {
 // Nobody has written text.
 void flush_text(AddressRange) noexcept {}
 
+bool guards_pages() noexcept { return false; }
 bool fetches_whole_copied_words() noexcept { return true; }
 
 EntryFrame entry_frame() noexcept { return {.stack_pointer = 0, .bytes = 0, .return_address = 0, .is_return_on_stack = false}; }

@@ -22,14 +22,20 @@ constexpr std::uint8_t slot_jump_bytes = 6;
 constexpr std::int64_t reach_back = std::int64_t{std::numeric_limits<std::int32_t>::min()} + site_bytes;
 constexpr std::int64_t reach_ahead = std::int64_t{std::numeric_limits<std::int32_t>::max()} + site_bytes;
 
+// A cache line: the kernel copies with an instruction that may be interrupted, and a longer copy was seen to leave half a
+// distance behind while it was (docs/decisions/0008-call-sites.md).
+constexpr std::size_t copied_bytes = 64;
+
 // The second limit does not fit the ptrdiff_t of a 32-bit host, where every address is within reach.
 constexpr Capabilities machine{
     .patches_text = true,
     .site_bytes = site_bytes,
     .word_bytes = 8,
+    .copied_bytes = copied_bytes,
     .integer_registers = 6,
     .vector_registers = 8,
     .swaps_return = true,
+    .slot_jump_bytes = slot_jump_bytes,
     .reference_bytes = 4,
     .reach_back = static_cast<std::ptrdiff_t>(reach_back),
     .reach_ahead = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(reach_ahead, std::numeric_limits<std::ptrdiff_t>::max())),

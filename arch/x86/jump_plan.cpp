@@ -88,6 +88,8 @@ void find_branch_targets(AddressRange code, void* context, void (*found)(void*, 
     }
 }
 
+Result<void> check_neighbours(std::span<const std::byte>, Address, Address) noexcept { return {}; }
+
 std::size_t padding_bytes(std::span<const std::byte> code) noexcept {
     constexpr std::byte nop{0x90}, int3{0xcc};
     std::size_t size = 0;

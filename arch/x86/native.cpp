@@ -21,6 +21,9 @@ namespace dynfunc::arch::x86 {
 // the layer above.
 void flush_text(AddressRange) noexcept {}
 
+// Linux has no indirect branch tracking of programs.
+bool guards_pages() noexcept { return false; }
+
 // The kernel copies by `rep movsb` where the processor has FSRM (fast short rep mov), and otherwise by moves of 8 bytes. Of a
 // `rep movsb` of one aligned word Intel's Ice Lake was seen to fetch half; AMD's Zen 3 and 4 never, in 10^11 calls
 // (docs/decisions/0002-aligned-stores.md).

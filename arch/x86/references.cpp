@@ -78,7 +78,7 @@ Address reference_begin(Address field) noexcept {
 
 Address reference_target(Address field) noexcept { return field + field_bytes + static_cast<std::int32_t>(load(field)); }
 
-Result<std::uint32_t> encode_reference(Address field, Address target) noexcept {
+Result<std::uint32_t> encode_reference(Address field, std::uint32_t, Address target) noexcept {
     const std::int64_t distance = target - (field + field_bytes);
     if (!std::in_range<std::int32_t>(distance)) return std::unexpected(Error{.code = Errc::out_of_reach, .address = target});
     return static_cast<std::uint32_t>(distance);

@@ -18,7 +18,7 @@
 // meanwhile: it is mapped, and the kernel would send SIGBUS.
 //
 // The verdict is about bytes: that memory in reach of a jump is free is found when a probe is made. Only where the build can
-// read and move instructions (x86-64, with its decoder); elsewhere this library is not built.
+// read and move instructions (arm64; x86-64 with its decoder); elsewhere this library is not built.
 #pragma once
 
 #include <array>

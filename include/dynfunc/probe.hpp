@@ -148,9 +148,10 @@ public:
     // seen. The first attach in an object reads all of its code: some 30 ns for each instruction. Errors: no_callback;
     // no_symbol; not_executable; inside_library (the code that runs at every hit); denied (functions that cannot be probed: the
     // unwinder's, what returns from signal handlers); patched_place (a jump of this library's stands there); no_unwind_table,
-    // not_an_instruction, middle_of_instruction; foreign_breakpoint; not_movable; out_of_reach (no memory near enough); with
-    // AllowBreakpoint::never too_short, branch_inside, call_inside, with if_needed signal_blocked; copied_half_way;
-    // text_not_writable, sync_failed, out_of_memory.  Throws: std::bad_alloc.
+    // not_an_instruction, middle_of_instruction; foreign_breakpoint; not_movable, exclusive_access; out_of_reach (no memory
+    // near enough: to the place, or else address = what its instructions refer to); with AllowBreakpoint::never too_short,
+    // branch_inside, call_inside, landing_pad, with if_needed signal_blocked; copied_half_way; text_not_writable, sync_failed,
+    // out_of_memory.  Throws: std::bad_alloc.
     DYNFUNC_EXPORT static Result<Probe> attach(const ProbeTarget& target, const ProbeOptions& options);
     // All or none; Error::element says which one is refused. Code is synchronised once for all.
     DYNFUNC_EXPORT static Result<std::vector<Probe>> attach(std::span<const ProbeRequest> requests);

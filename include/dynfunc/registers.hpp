@@ -15,8 +15,9 @@
 //     stack_word(i)    word i of what the caller passed on the stack
 //     instruction_pointer()   where the thread goes on; unchanged: with the instruction under the probe
 //     stack_pointer()
+//     return_address() where the function returns to, for a probe at a function's begin
 //     return_now(v)    go on behind the call, with v as what the function returned
-// all of them references to what the thread will find; and the registers themselves, by their names.
+// all but the last two references to what the thread will find; and the registers themselves, by their names.
 #pragma once
 
 #include <dynfunc/detail/machine.hpp>

@@ -36,6 +36,8 @@ enum class Errc : std::uint8_t {
     bad_alignment,          // no power of two, or less than the type needs
     not_an_instruction,     // the bytes there are none, or nothing here can read them
     not_movable,            // an instruction that can run nowhere else
+    exclusive_access,       // between a load-exclusive and its store-exclusive, where a probe makes the store fail
+    landing_pad,            // where an indirect branch may come, on a page where it may come to no jump
     no_unwind_table,        // an object that does not say where its functions are
     too_short,              // no room for a jump: the instruction, or the function, ends before
     branch_inside,          // a branch leads into instructions that would have to move

@@ -6,6 +6,9 @@
 // What it assigns is what the function gets. It returns nothing, or an AfterHit. It may have captures; it is called in any
 // number of threads at once, and destroyed when no thread can be inside it any more.
 //
+// The register of a changed argument stays changed behind the call. A caller in the same file may count on the function leaving it
+// alone (gcc's -fipa-ra): of one's own functions whose arguments are to be changed, [[gnu::noipa]] says that it does not.
+//
 // Parameters are integers, pointers, references, enumerations, float and double, in registers or on the stack; functions with
 // others, or with a variable number of arguments, are probed by registers (probe.hpp).
 //

@@ -14,6 +14,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "read_lines.hpp"
+
 namespace dynfunc::os {
 namespace {
 
@@ -81,6 +83,22 @@ bool blocks(const char* thread, int signal) {
 }
 
 }  // namespace
+
+// /proc/self/smaps: the flags of a mapping follow it, two letters each.
+std::vector<AddressRange> guarded_mappings() {
+    const KeepErrno keep;
+    std::vector<AddressRange> guarded;
+    AddressRange mapping{};
+    bool has_flags = false;
+    const bool read = read_lines("/proc/self/smaps", [&](std::string_view line) {
+        if (const auto next = mapping_of(line)) mapping = *next;
+        if (!line.starts_with("VmFlags:")) return;
+        has_flags = true;
+        if (line.find(" bt") != line.npos) guarded.push_back(mapping);
+    });
+    if (!read || !has_flags) return {{Address{}, Address{UINTPTR_MAX}}};
+    return guarded;
+}
 
 int thread_that_blocks(int signal) {
     const KeepErrno keep;

@@ -2,9 +2,12 @@
 // The system calls that have no wrapper, and what the kernel promises about them.
 #pragma once
 
+#include <dynfunc/address.hpp>
+
 #include <cerrno>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 namespace dynfunc::os {
 
@@ -47,6 +50,10 @@ struct Reading {
     std::size_t size;
 };
 bool read_memory(std::span<const Reading> pieces) noexcept;
+
+// Where an indirect branch comes to nothing but landing pads (arm64: PROT_BTI), as the kernel says: some us for each mapping,
+// and for each MiB of it. Where it does not say, everywhere.  Throws: std::bad_alloc.
+std::vector<AddressRange> guarded_mappings();
 
 // A thread of this process, the caller's too, in which a signal is blocked for longer than some 50 ms, and not by libc itself;
 // 0: there is none, or the system does not tell.

@@ -41,6 +41,10 @@ const char* cause(Errc code) noexcept {
             return "the bytes are no instruction, or nothing here can read them";
         case Errc::not_movable:
             return "the instruction cannot be moved to another place";
+        case Errc::exclusive_access:
+            return "it stands between a load-exclusive and its store-exclusive: with a probe there, the store never succeeds";
+        case Errc::landing_pad:
+            return "indirect branches may come there, and on this page to no jump";
         case Errc::no_unwind_table:
             return "the object has no unwind table that says where its functions are";
         case Errc::too_short:

@@ -75,7 +75,7 @@ void for_each_site(const detail::TrampolineRecord& record, Visit&& visit) {
     for (std::uint32_t number = record.first_site; number != 0; number = table->at(number).next) visit(table->at(number));
 }
 
-// Size and alignment. (site_<machine>.hpp lays trampolines out so.)
+// Their alignment; no trampoline is smaller. (site_<machine>.hpp lays them out so.)
 inline constexpr std::uintptr_t trampoline_bytes = 16;
 
 // What call sites lead to as linked.

@@ -222,7 +222,7 @@ bool Registry::bind(TrampolineRecord& record, Tables& object) noexcept {
     record.first_site = 0;
     record.was_written = 0;
     key->trampolines = &record;
-    const auto code = std::span(static_cast<const std::byte*>(record.code), 12);
+    const auto code = std::span(static_cast<const std::byte*>(record.code), arch::capabilities().slot_jump_bytes);
     const bool aligned = Address::of(record.code).value % sizeof(std::uint64_t) == 0;
     const bool intact = aligned && arch::is_slot_jump(code, Address::of(record.code), Address::of(record.slot));
     const Form form = backend().capabilities.form;

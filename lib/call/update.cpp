@@ -49,10 +49,14 @@ namespace {
 
 bool may_patch(const TrampolineRecord& record) noexcept { return backend().writing != nullptr && is_patchable(record); }
 
+bool does_nothing(const TrampolineRecord& record, const void* target) noexcept {
+    const auto* jump = static_cast<const Jump*>(*record.key);
+    return target == jump->null_target && jump->returns_void;
+}
+
 // Otherwise the null target is jumped to, as any other: it returns by itself.
 bool returns_at_once(const TrampolineRecord& record, const void* target) noexcept {
-    const auto* jump = static_cast<const Jump*>(*record.key);
-    return target == jump->null_target && jump->returns_void && arch::capabilities().swaps_return;
+    return does_nothing(record, target) && arch::capabilities().swaps_return;
 }
 
 }  // namespace
@@ -70,7 +74,7 @@ Update::Shown Update::shown(TrampolineRecord& record, void* target) noexcept {
 
 bool Update::show(TrampolineRecord& record, void* target, std::size_t element) noexcept {
     const Address trampoline = start_of(record);
-    const bool leads = lead_sites_ && may_patch(record) && !returns_at_once(record, target);
+    const bool leads = lead_sites_ && may_patch(record) && !does_nothing(record, target);
     bool complete = true;
     for_each_site(record, [&](CallSite& site) {
         complete = complete && show(site, leads ? Address::of(target) : trampoline, trampoline, element);
@@ -85,12 +89,12 @@ bool Update::show(TrampolineRecord& record, void* target, std::size_t element) n
     return false;
 }
 
-// bytes before    e8|e9|0f 8x   distance to the trampoline, or to the target
-// bytes after     the same      the other
+// bytes before    x86-64: e8|e9|0f 8x   distance to the trampoline, or to the target; arm64: bl or b with it
+// bytes after             the same      the other
 bool Update::show(CallSite& site, Address target, Address trampoline, std::size_t element) noexcept {
     if (site.state != CallSiteState::ready) return true;
-    auto distance = arch::encode_reference(site.field, target);
-    if (!distance) distance = arch::encode_reference(site.field, trampoline);  // out of reach of the target
+    auto distance = arch::encode_reference(site.field, site.current, target);
+    if (!distance) distance = arch::encode_reference(site.field, site.current, trampoline);  // out of reach of the target
     if (!distance || *distance == site.current) return true;
     if (!sites_.push_back({&site, *distance})) return false;
     if (site_pokes_.push_back({site.field, site.current, *distance, element, sizeof *distance})) return true;

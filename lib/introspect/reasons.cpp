@@ -78,7 +78,7 @@ const char* reason(const CallSite& site, const detail::TrampolineRecord& record)
         case CallSiteState::ready:
             break;
     }
-    const auto direct = arch::encode_reference(site.field, Address::of(jump->target));
+    const auto direct = arch::encode_reference(site.field, site.current, Address::of(jump->target));
     if (direct && *direct == site.current) return "";
     if (jump->target == jump->null_target) return "its target is null, of which the trampoline returns";
     if (!direct) return "the target is out of reach of a direct call";

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "near_memory.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <charconv>
-#include <cstring>
 #include <limits>
 #include <string_view>
 #include <utility>
 
 #include "os.hpp"
+#include "read_lines.hpp"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17
@@ -45,34 +42,6 @@ Address rounded_down(Address at, std::size_t to) noexcept { return Address{at.va
 constexpr std::size_t word_bits = 64;
 std::uint64_t bits(std::size_t begin, std::size_t end) noexcept {
     return ~std::uint64_t{0} >> (word_bits - (end - begin)) << (begin % word_bits);
-}
-
-// Lines of a file in /proc, without malloc. Calls line(text) for each.
-template <class Line>
-bool read_lines(const char* path, Line&& line) noexcept {
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return false;
-    char buffer[8192];
-    std::size_t filled = 0;
-    for (;;) {
-        const ssize_t count = read(file, buffer + filled, sizeof buffer - filled);
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) {
-            close(file);
-            return count == 0;
-        }
-        filled += static_cast<std::size_t>(count);
-        std::size_t begin = 0;
-        while (const void* end = std::memchr(buffer + begin, '\n', filled - begin)) {
-            const auto length = static_cast<std::size_t>(static_cast<const char*>(end) - (buffer + begin));
-            line(std::string_view(buffer + begin, length));
-            begin += length + 1;
-        }
-        if (begin == 0 && filled == sizeof buffer)
-            filled = 0;  // a path longer than the buffer: the rest of the line is garbage
-        std::memmove(buffer, buffer + begin, filled - begin);
-        filled -= begin;
-    }
 }
 
 }  // namespace
@@ -189,18 +158,14 @@ bool NearMemory::read_gaps() noexcept {
     const auto gap = [&](Address begin, Address end) {
         if (begin < end) fits = gaps_.push_back({begin, end}) && fits;
     };
-    const bool read = read_lines("/proc/self/maps", [&](std::string_view line) {
-        std::uintptr_t begin = 0, end = 0;
-        const char* const text_end = line.data() + line.size();
-        const auto dash = std::from_chars(line.data(), text_end, begin, 16);
-        if (dash.ec != std::errc{} || dash.ptr == text_end || *dash.ptr != '-') return;
-        if (std::from_chars(dash.ptr + 1, text_end, end, 16).ec != std::errc{}) return;
-        if (begin >= not_of_users) return;
+    const bool read = os::read_lines("/proc/self/maps", [&](std::string_view line) {
+        const auto mapped = os::mapping_of(line);
+        if (!mapped || mapped->begin.value >= not_of_users) return;
         const bool is_stack = line.ends_with("[stack]"), is_heap = line.ends_with("[heap]");
-        gap(free_from, Address{begin});
+        gap(free_from, mapped->begin);
         if (is_stack) {
             // A guard may lie in between.
-            const Address kept = Address{begin} - static_cast<std::ptrdiff_t>(below_stack);
+            const Address kept = mapped->begin - static_cast<std::ptrdiff_t>(below_stack);
             while (!gaps_.empty() && gaps_.end()[-1].end > kept) {
                 if (gaps_.end()[-1].begin < kept)
                     gaps_.end()[-1].end = kept;
@@ -208,8 +173,8 @@ bool NearMemory::read_gaps() noexcept {
                     gaps_.truncate(gaps_.size() - 1);
             }
         }
-        last_end = Address{end};
-        free_from = Address{end} + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
+        last_end = mapped->end;
+        free_from = mapped->end + static_cast<std::ptrdiff_t>(is_heap ? behind_heap : 0);
     });
     gap(free_from, Address{std::bit_ceil(last_end.value)});
     gaps_are_recent_ = read && fits;

@@ -13,6 +13,8 @@ namespace {
 // become daemons close every descriptor and reopen others under the same numbers; a write to one of those would be a disaster.
 constexpr off_t mark = 0x64796e66756e63;  // "dynfunc"
 
+constexpr int high_number = 500;  // below the usual limit of 1024
+
 Error refused(Address at) noexcept { return {.code = Errc::text_not_writable, .address = at, .os_error = errno}; }
 
 }  // namespace
@@ -22,6 +24,11 @@ bool ProcessMemoryWriting::is_ours() const noexcept { return descriptor_ >= 0 &&
 Result<void> ProcessMemoryWriting::open_memory() noexcept {
     descriptor_ = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
     if (descriptor_ < 0) return std::unexpected(refused({}));
+    // Out of the way: the lowest numbers are what a program counts on.
+    if (const int high = fcntl(descriptor_, F_DUPFD_CLOEXEC, high_number); high >= 0) {
+        close(descriptor_);
+        descriptor_ = high;
+    }
     if (lseek(descriptor_, mark, SEEK_SET) != mark) {
         const Error error = refused({});
         close(descriptor_);

@@ -14,10 +14,6 @@ namespace {
 
 constexpr std::size_t run_limit = 4096;
 
-// In running code, words of one cache line at most: the kernel copies with an instruction that may be interrupted, and a longer
-// copy was seen to leave half a distance behind while it was (docs/decisions/0008-call-sites.md).
-constexpr std::size_t line_bytes = 64;
-
 AddressRange words_of(Address at, std::size_t size) noexcept {
     const std::size_t word = arch::capabilities().word_bytes;
     return {Address{at.value & ~(word - 1)}, Address{(at.value + size + word - 1) & ~(word - 1)}};
@@ -25,7 +21,7 @@ AddressRange words_of(Address at, std::size_t size) noexcept {
 AddressRange words_of(const Poke& poke) noexcept { return words_of(poke.at, poke.size); }
 
 bool may_join(const Poke& low, const Poke& high, Between between) noexcept {
-    const std::size_t limit = between == Between::anything ? run_limit : line_bytes;
+    const std::size_t limit = between == Between::anything ? run_limit : arch::capabilities().copied_bytes;
     return low.at.value / limit == high.at.value / limit;
 }
 

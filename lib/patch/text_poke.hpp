@@ -27,7 +27,7 @@ struct Poke {
 
 // What may be written back as it was read, to write several words in one go.
 enum class Between : std::uint8_t {
-    line,      // what lies in the same cache line; in the same page, where the writer stores words
+    line,      // what lies in the same aligned Capabilities::copied_bytes; in the same page, where the writer stores words
     anything,  // what lies in the same page: in code that nobody runs at this moment, because it is being loaded
 };
 

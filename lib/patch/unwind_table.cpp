@@ -230,11 +230,13 @@ struct FrameRules {
     }
 
 private:
-    // A function that nobody has called says so at its first instruction of its own: _start, behind a landing pad for indirect
-    // branches.
+    // A function that nobody has called says so at its first instruction of its own, behind a landing pad for indirect
+    // branches: the return address is undefined (_start), or in the caller's frame (offset_extended_sf; the dynamic linker's
+    // resolver, to which a stub jumps with arguments of its own).
     bool read_behind_landing_pad(Reader& reader, Address end) noexcept {
-        if (reader.is_good() && reader.at() < end && reader.take<std::uint8_t>() == 0x07 &&
-            reader.take_uleb() == arch::entry_frame().return_address)
+        if (!reader.is_good() || reader.at() >= end) return true;
+        const auto code = reader.take<std::uint8_t>();
+        if ((code == 0x07 || code == 0x11) && reader.take_uleb() == arch::entry_frame().return_address)
             is_return_unusual = true;
         return true;
     }

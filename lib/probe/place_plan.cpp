@@ -63,6 +63,8 @@ Result<Places::Table::node_type> Places::plan(const Module& module, Address at, 
     if (site.code.size() >= trap.size && std::equal(trap.bytes.begin(), trap.bytes.begin() + trap.size, site.code.begin()))
         return refuse(Errc::foreign_breakpoint, at);
     if (!begins_instruction(at, function.begin, original)) return refuse(Errc::middle_of_instruction, at);
+    if (auto allowed = arch::check_neighbours(original, function.begin, at); !allowed) return std::unexpected(allowed.error());
+    site.is_guarded = arch::guards_pages();
 
     // Threads come to the probed instructions behind this one, as they do to where branches lead.
     constexpr std::ptrdiff_t bits = 32;
@@ -80,6 +82,12 @@ Result<Places::Table::node_type> Places::plan(const Module& module, Address at, 
     for (const SiteForm& form : site_forms) {
         if (place.is_forced) break;
         done = try_form(place, form, site);
+        // Reading what is guarded takes long: asked where it matters.
+        if (!done && done.error().code == Errc::landing_pad && !is_guarded(at)) {
+            site.is_guarded = false;
+            place.wants_unguarded = true;
+            done = try_form(place, form, site);
+        }
         if (done) return made.extract(made.begin());
         place.why = done.error().code;
         place.why_at = done.error().address;
@@ -110,19 +118,33 @@ Result<void> Places::make_stub(Place& place) {
         const Registry::Hold hold(Registry::instance());
         if (Registry::instance().has_call_site_in(place.footprint())) return refuse(Errc::patched_place, at);
     }
-    const auto stub = memory_.take({.from = at, .least = -near, .most = near}, arch::most_stub_bytes);
+    Reach reach{.from = at, .least = -near, .most = near};
+    auto stub = memory_.take(reach, arch::most_stub_bytes);
     if (!stub) return std::unexpected(stub.error());
     std::array<std::byte, arch::most_stub_bytes> bytes;
     const arch::StubRequest request{
         .displaced = &place.displaced, .is_function_begin = place.is_function_begin, .site = Address::of(&place.hit)};
     const Place::Wrapped* const wrapped = place.wrapped.get();
-    const auto code = wrapped != nullptr ? arch::encode_wrap_thunk({.displaced = &place.displaced,
-                                                                    .context = Address::of(&wrapped->context),
-                                                                    .entry = wrapped->entry.entry,
-                                                                    .in_vector_register = wrapped->entry.in_vector_register,
-                                                                    .number = wrapped->entry.number},
-                                                                   *stub, bytes)
-                                         : arch::encode_stub(request, *stub, bytes);
+    const auto encode = [&] {
+        return wrapped != nullptr ? arch::encode_wrap_thunk({.displaced = &place.displaced,
+                                                             .context = Address::of(&wrapped->context),
+                                                             .entry = wrapped->entry.entry,
+                                                             .in_vector_register = wrapped->entry.in_vector_register,
+                                                             .number = wrapped->entry.number},
+                                                            *stub, bytes)
+                                  : arch::encode_stub(request, *stub, bytes);
+    };
+    auto code = encode();
+    // Once more for each of the instructions, where it is near to what they refer to, too.
+    for (std::size_t i = 0; i < place.displaced.count && !code && code.error().code == Errc::out_of_reach; ++i) {
+        memory_.release(*stub, arch::most_stub_bytes);
+        const std::ptrdiff_t distance = code.error().address - at;
+        reach.least = static_cast<std::int32_t>(std::clamp<std::ptrdiff_t>(distance - near, reach.least, reach.most));
+        reach.most = static_cast<std::int32_t>(std::clamp<std::ptrdiff_t>(distance + near, reach.least, reach.most));
+        stub = memory_.take(reach, arch::most_stub_bytes);
+        if (!stub) return std::unexpected(code.error());
+        code = encode();
+    }
     if (!code) {
         memory_.release(*stub, arch::most_stub_bytes);
         return std::unexpected(code.error());

@@ -26,6 +26,12 @@ bool Places::is_trap_blocked() {
     return *trap_blocked_;
 }
 
+// Asked once in an attach, too: what is mapped then is guarded already, or never.
+bool Places::is_guarded(Address at) {
+    if (!guarded_) guarded_ = os::guarded_mappings();
+    return std::ranges::any_of(*guarded_, [at](AddressRange mapping) { return mapping.contains(at); });
+}
+
 // Asks the dynamic linker's index, which has no lock: a fork in another thread's dlopen() leaves that held for ever.
 Result<const Places::Module*> Places::module_around(Address at) {
     // Whoever attaches to many keeps all of them loaded meanwhile.
@@ -163,7 +169,8 @@ Place* Places::find_usable(Address at, AllowBreakpoint breakpoint, const detail:
         // A thread may stand in a thunk: where that leads to stays what it is.
         const bool is_same =
             wrap == nullptr ? place.wrapped == nullptr : place.wrapped != nullptr && place.wrapped->entry == *wrap;
-        if (fits && is_same && !is_claimed(place)) return &place;
+        const bool is_allowed = !place.wants_unguarded || !is_guarded(at);
+        if (fits && is_same && is_allowed && !is_claimed(place)) return &place;
     }
     return nullptr;
 }

@@ -41,7 +41,8 @@ struct Place {
     static constexpr std::uint64_t not_entered = ~std::uint64_t{0};
     std::uint64_t entered_as_of = not_entered;  // Breakpoints::changes() then
     bool is_function_begin = false;
-    bool is_forced = false;  // a breakpoint, though a jump might fit
+    bool is_forced = false;        // a breakpoint, though a jump might fit
+    bool wants_unguarded = false;  // a jump where a landing pad was
     bool is_armed = false;
     bool is_gone = false;             // its object is not loaded any more
     mutable bool is_loading = false;  // the dynamic linker's index does not have its object yet
@@ -83,6 +84,7 @@ public:
     void begin(Address loading) noexcept {
         loading_ = loading;
         trap_blocked_.reset();
+        guarded_.reset();
         memory_.look_again();
     }
     // The lock was taken: what was loaded before may have been unloaded.
@@ -139,6 +141,7 @@ private:
     const Module* known_module(Address at) const noexcept;
     bool is_patched(AddressRange range) const noexcept;
     bool is_trap_blocked();
+    bool is_guarded(Address at);
     void forget_unloaded(AddressRange module);
     Result<Table::node_type> plan(const Module& module, Address at, const ProbeOptions& options, const detail::WrapEntry* wrap);
     Result<void> try_form(Place& place, const SiteForm& form, const arch::JumpSite& site);
@@ -148,8 +151,10 @@ private:
     // A bit for each of 64 at most.
     static std::uint64_t are_still_there(std::span<const Place* const> places) noexcept;
 
-    Address loading_{};                 // of this attach
-    std::optional<bool> trap_blocked_;  // what was found in this attach
+    Address loading_{};  // of this attach
+    // What was found in this attach.
+    std::optional<bool> trap_blocked_;
+    std::optional<std::vector<AddressRange>> guarded_;
     std::atomic<bool> may_trap_{false};
     std::vector<Module> modules_;
     const Module* seen_ = nullptr;  // to be loaded, since the lock was taken

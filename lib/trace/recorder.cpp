@@ -189,7 +189,7 @@ DYNFUNC_AT_HIT Track on_entry(Call& call, Registers& registers) {
     auto& times = record<TimeRecord>(call.number);
     add(times.calls, std::uint64_t{1});
     const std::uint64_t stack_pointer = registers.stack_pointer();
-    const std::uint64_t return_address = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
+    const std::uint64_t return_address = registers.return_address();
     if (!Callers::has_unwind_information(return_address, registers)) {
         add(times.untimed, std::uint64_t{1});
         return Track::skip;

@@ -60,9 +60,11 @@ TEST(Capabilities, AreThoseOfTheMachine) {
     EXPECT_EQ(is.patches_text, expected_capabilities.patches_text);
     EXPECT_EQ(is.site_bytes, expected_capabilities.site_bytes);
     EXPECT_EQ(is.word_bytes, expected_capabilities.word_bytes);
+    EXPECT_EQ(is.copied_bytes, expected_capabilities.copied_bytes);
     EXPECT_EQ(is.integer_registers, expected_capabilities.integer_registers);
     EXPECT_EQ(is.vector_registers, expected_capabilities.vector_registers);
     EXPECT_EQ(is.swaps_return, expected_capabilities.swaps_return);
+    EXPECT_EQ(is.slot_jump_bytes, expected_capabilities.slot_jump_bytes);
     EXPECT_EQ(is.reference_bytes, expected_capabilities.reference_bytes);
     EXPECT_EQ(is.reach_back, expected_capabilities.reach_back);
     EXPECT_EQ(is.reach_ahead, expected_capabilities.reach_ahead);
@@ -188,11 +190,11 @@ TEST(IsSlotJump, RefusesEverythingElse) {
 // What is cut off still stands behind the span: a read beyond its end would recognise it.
 TEST(IsSlotJump, RefusesTruncatedCode) {
     const SlotSample& whole = slot_jumps.front();
-    for (std::size_t size = 0; size < slot_jump_bytes; ++size) {
+    for (std::size_t size = 0; size < expected_capabilities.slot_jump_bytes; ++size) {
         SCOPED_TRACE(size);
         EXPECT_FALSE(is_slot_jump(bytes_of(whole.bytes).first(size), whole.site, whole.slot));
     }
-    EXPECT_TRUE(is_slot_jump(bytes_of(whole.bytes).first(slot_jump_bytes), whole.site, whole.slot));
+    EXPECT_TRUE(is_slot_jump(bytes_of(whole.bytes).first(expected_capabilities.slot_jump_bytes), whole.site, whole.slot));
 }
 
 TEST(IsSlotJump, RefusesEveryInstructionOfASite) {
@@ -204,6 +206,7 @@ TEST(IsSlotJump, RefusesEveryInstructionOfASite) {
             const auto encoded = encode_site(kind, whole.site, target);
             ASSERT_TRUE(encoded.has_value());
             for (std::size_t i = 0; i < encoded->size; ++i) bytes[i] = std::to_integer<std::uint8_t>(encoded->bytes[i]);
+            if (bytes == whole.bytes) continue;  // on some machines its first instruction is one
             EXPECT_FALSE(is_slot_jump(bytes_of(bytes), whole.site, whole.slot));
         }
 }
@@ -211,7 +214,7 @@ TEST(IsSlotJump, RefusesEveryInstructionOfASite) {
 // Each bit belongs to the opcode, a register or the address, so no other pattern names the same slot.
 TEST(IsSlotJump, RefusesEveryFlippedBit) {
     const SlotSample& whole = slot_jumps.front();
-    for (std::size_t bit = 0; bit < slot_jump_bytes * 8; ++bit) {
+    for (std::size_t bit = 0; bit < std::size_t{expected_capabilities.slot_jump_bytes} * 8; ++bit) {
         SCOPED_TRACE(bit);
         std::vector<std::uint8_t> bytes = whole.bytes;
         bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1u << bit % 8);

@@ -51,7 +51,6 @@ struct SlotSample {
     std::vector<std::uint8_t> bytes;
     Address site, slot;
 };
-extern const std::size_t slot_jump_bytes;
 extern const std::vector<SlotSample> slot_jumps;
 extern const std::vector<SlotSample> not_slot_jumps;
 

@@ -41,9 +41,11 @@ const Mnemonics mnemonics{.call = "call", .jump = "jmp", .nop = "nop", .ret = "r
 const Capabilities expected_capabilities{.patches_text = true,
                                          .site_bytes = 5,
                                          .word_bytes = 8,
+                                         .copied_bytes = 64,
                                          .integer_registers = 6,
                                          .vector_registers = 8,
                                          .swaps_return = true,
+                                         .slot_jump_bytes = 6,
                                          .reference_bytes = 4,
                                          .reach_back = -0x7fff'fffb,
                                          .reach_ahead = 0x8000'0004};
@@ -59,7 +61,6 @@ const std::vector<Sample> samples{
     {SiteKind::branch, Address{0x401000}, Address{}, {0x0f, 0x1f, 0x44, 0x00, 0x00}},
 };
 
-const std::size_t slot_jump_bytes = 6;
 const std::vector<SlotSample> slot_jumps{
     {"slot ahead", {0xff, 0x25, 0xfa, 0x2f, 0x00, 0x00, 0xcc, 0xcc}, Address{0x401000}, Address{0x404000}},
     {"slot behind", {0xff, 0x25, 0xfa, 0xcf, 0xff, 0xff, 0xcc, 0xcc}, Address{0x404000}, Address{0x401000}},

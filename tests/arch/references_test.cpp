@@ -94,10 +94,10 @@ TEST(References, DoNotLeadWhereOnlyTheLowBitsAgree) {
 TEST(References, AreEncodedUpToBothLimitsAndNoFurther) {
     const Address field{0x7000'0000'0000};
     const std::ptrdiff_t ahead = 0x7fff'ffff, behind = -0x8000'0000LL;
-    EXPECT_EQ(encode_reference(field, field + 4 + ahead), 0x7fff'ffffu);
-    EXPECT_EQ(encode_reference(field, field + 4 + behind), 0x8000'0000u);
+    EXPECT_EQ(encode_reference(field, 0, field + 4 + ahead), 0x7fff'ffffu);
+    EXPECT_EQ(encode_reference(field, 0, field + 4 + behind), 0x8000'0000u);
     for (const Address target : {field + 5 + ahead, field + 3 + behind}) {
-        const auto refused = encode_reference(field, target);
+        const auto refused = encode_reference(field, 0, target);
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().code, Errc::out_of_reach);
         EXPECT_EQ(refused.error().address, target);

@@ -13,8 +13,10 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "address_space.hpp"
 #include "arch.hpp"
@@ -22,6 +24,7 @@
 #include "child.hpp"
 #include "code_copy.hpp"
 #include "os.hpp"
+#include "probe_stub.hpp"
 #include "surroundings.hpp"
 #include "text_writer.hpp"
 
@@ -85,21 +88,33 @@ protected:
     }
 };
 
-// Writes one byte of code, as a debugger does.
-void put(Address at, std::byte byte) {
+// Writes a few bytes of code inside one word, as a debugger does. What stood there is given back.
+std::vector<std::byte> put(Address at, std::span<const std::byte> code) {
     static ProcessMemoryWriting writing;
     const Address word{at.value & ~std::uintptr_t{7}};
     std::array<std::byte, 8> bytes;
     std::memcpy(bytes.data(), word.as<const void*>(), bytes.size());
-    bytes[static_cast<std::size_t>(at - word)] = byte;
-    ASSERT_TRUE(writing.write(word, bytes));
-    ASSERT_EQ(os::sync_cores(), 0);
+    const auto place = std::span(bytes).subspan(static_cast<std::size_t>(at - word), code.size());
+    std::vector<std::byte> before(place.begin(), place.end());
+    std::ranges::copy(code, place.begin());
+    EXPECT_TRUE(writing.write(word, bytes));
+    EXPECT_EQ(os::sync_cores(), 0);
+    return before;
+}
+std::vector<std::byte> put_breakpoint(Address at) {
+    const arch::Breakpoint& breakpoint = arch::breakpoint();
+    return put(at, std::span(breakpoint.bytes).first(breakpoint.size));
 }
 
 #define SKIP_UNLESS_PATCHED() \
     if (!are_patched()) GTEST_SKIP() << call_site_patching().reason
 
-bool lies_in_one_word(Address field) { return field.value / 8 == (field.value + 3) / 8; }
+bool lies_in_one_word(Address field) {
+    const arch::Capabilities& machine = arch::capabilities();
+    return field.value / machine.word_bytes == (field.value + machine.reference_bytes - 1u) / machine.word_bytes;
+}
+// Otherwise some instructions lie across two words.
+bool has_words_as_long_as_references() { return arch::capabilities().word_bytes == arch::capabilities().reference_bytes; }
 
 Address trampoline_of(std::string_view name) {
     return Address{find_function(name)->trampolines.at(0).code.value & ~std::uintptr_t{15}};
@@ -124,7 +139,7 @@ void expect_sites_lead_to(Address target, const char* reason_elsewhere = "one st
         }
     }
     EXPECT_GE(patched + left, site_samples);
-    EXPECT_GT(left, 0u);
+    EXPECT_EQ(left > 0, !target || !has_words_as_long_as_references());
     if (target) {
         EXPECT_GT(patched, site_samples / 2);
     }
@@ -185,12 +200,11 @@ TEST_F(CallSite, BehindABreakpointIsLookedForAgainAtTheNextChange) {
     ASSERT_TRUE(function.retarget(&two));
     const auto sites = call_sites("sites::stopped");
     ASSERT_EQ(sites.size(), 2u);
-    const Address first = std::min(sites[0].field, sites[1].field) - 1;
-    const auto opcode = *first.as<const std::byte*>();
-    put(first, std::byte{0xcc});
+    const Address first = arch::reference_begin(std::min(sites[0].field, sites[1].field));
+    const auto before = put_breakpoint(first);
     ASSERT_TRUE(stopped.retarget(&two));
     EXPECT_EQ(find_function("sites::stopped")->call_sites.found, 2u);
-    put(first, opcode);
+    put(first, before);
     EXPECT_EQ(call_stopped(1), 10);
     ASSERT_TRUE(stopped.retarget(&one));
     for (const CallSiteInfo& site : call_sites("sites::stopped"))
@@ -391,8 +405,8 @@ protected:
 };
 
 TEST_F(CallSiteWithForeignBytes, RefusesTheUpdateAndNamesTheAddress) {
-    const auto before = *field_.as<const std::byte*>();
-    put(field_, before ^ std::byte{0x40});
+    const std::array changed{*field_.as<const std::byte*>() ^ std::byte{0x40}};
+    const auto before = put(field_, changed);
     const auto done = retarget_all({beside.to(&two), function.to(&one)});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Errc::bytes_changed);
@@ -409,11 +423,11 @@ TEST_F(CallSiteWithForeignBytes, RefusesTheUpdateAndNamesTheAddress) {
 
 // A debugger's breakpoint stands on the first byte of an instruction, which is never written.
 TEST_F(CallSiteWithForeignBytes, ABreakpointOnTheInstructionStays) {
-    const Address opcode = field_ - 1;  // of a call or a jmp; a jcc has two bytes
-    const auto before = *opcode.as<const std::byte*>();
-    put(opcode, std::byte{0xcc});
+    if (has_words_as_long_as_references()) GTEST_SKIP() << "a breakpoint takes the place of the whole branch here";
+    const Address opcode = arch::reference_begin(field_);
+    const auto before = put_breakpoint(opcode);
     ASSERT_TRUE(function.retarget(&one));
-    EXPECT_EQ(*opcode.as<const std::byte*>(), std::byte{0xcc});
+    EXPECT_EQ(*opcode.as<const std::byte*>(), arch::breakpoint().bytes[0]);
     EXPECT_EQ(arch::reference_target(field_), Address::of(&one));
     put(opcode, before);
     expect_result(11);

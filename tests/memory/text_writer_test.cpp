@@ -146,13 +146,13 @@ TEST(ProcessMemoryWriting, DoesNotWriteToAFileThatTookOverItsDescriptor) {
     const int file = mkstemp(name);
     ASSERT_GE(file, 0);
     unlink(name);
-    for (int descriptor = 3; descriptor < 64; ++descriptor)
+    for (int descriptor = 3; descriptor < 600; ++descriptor)
         if (descriptor != file) dup2(file, descriptor);
     const auto done = writing.write(page.at(0), bytes_of(2));
     EXPECT_TRUE(done) << done.error().message();
     EXPECT_EQ(page.word(0), 2u);
     EXPECT_EQ(lseek(file, 0, SEEK_END), 0) << "something was written to the file";
-    for (int descriptor = 3; descriptor < 64; ++descriptor)
+    for (int descriptor = 3; descriptor < 600; ++descriptor)
         if (descriptor != file) close(descriptor);
     close(file);
 }
@@ -162,7 +162,7 @@ TEST(ProcessMemoryWriting, ItsDescriptorIsCloseOnExec) {
     const TextPage page;
     if (!writing.write(page.at(0), bytes_of(1))) GTEST_SKIP() << "the system refuses this writer";
     int found = 0;
-    for (int descriptor = 3; descriptor < 256; ++descriptor) {
+    for (int descriptor = 3; descriptor < 600; ++descriptor) {
         char target[64] = {};
         const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
         if (readlink(link.c_str(), target, sizeof target - 1) < 0 || std::strstr(target, "/mem") == nullptr) continue;

@@ -63,6 +63,9 @@ TEST_F(TextPokeTest, VerifyNamesTheFirstWordThatDiffers) {
     EXPECT_EQ(writing_.writes, 0);
 }
 
+// How many words the kernel may copy at once into running code.
+std::size_t words_together() { return arch::capabilities().copied_bytes / arch::capabilities().word_bytes; }
+
 TEST_F(TextPokeTest, CommitSortsAndWritesNeighboursTogether) {
     std::array batch{poke(9, 109), poke(3, 103), poke(4, 104)};
     ASSERT_TRUE(poke_.commit(batch));
@@ -70,7 +73,7 @@ TEST_F(TextPokeTest, CommitSortsAndWritesNeighboursTogether) {
     EXPECT_EQ(text[4], 104u);
     EXPECT_EQ(text[9], 109u);
     EXPECT_EQ(text[5], 5u);
-    EXPECT_EQ(writing_.writes, 2);
+    EXPECT_EQ(writing_.writes, words_together() == 1 ? 3 : 2);
 }
 
 TEST_F(TextPokeTest, WhatLiesBetweenIsLeftAloneUnlessTold) {
@@ -86,15 +89,16 @@ TEST_F(TextPokeTest, WhatLiesBetweenKeepsItsBytes) {
     for (std::size_t i = 4; i < 9; ++i) EXPECT_EQ(text[i], i);
 }
 
-TEST_F(TextPokeTest, NoWriteToRunningCodeIsLongerThanACacheLine) {
+TEST_F(TextPokeTest, NoWriteToRunningCodeIsLongerThanWhatIsCopiedWhole) {
     std::vector<Poke> batch;
     for (std::size_t i = 0; i < 64; ++i) batch.push_back(poke(i, 1000 + i));
     ASSERT_TRUE(poke_.commit(batch));
-    EXPECT_EQ(writing_.writes, 8);
-    for (const std::size_t size : writing_.sizes) EXPECT_LE(size, 64u);
+    EXPECT_EQ(writing_.writes, static_cast<int>(64 / words_together()));
+    for (const std::size_t size : writing_.sizes) EXPECT_LE(size, arch::capabilities().copied_bytes);
 }
 
 TEST_F(TextPokeTest, WhatSharesACacheLineIsWrittenTogether) {
+    if (words_together() == 1) GTEST_SKIP() << "the kernel's copy of more than a word is not whole on this machine";
     std::array batch{poke(8, 108), poke(15, 115), poke(16, 116 << 8)};
     batch[2].at = batch[2].at + 1;
     batch[2].expected = 0;

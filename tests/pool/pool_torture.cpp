@@ -321,6 +321,7 @@ test::Ended torture_broken(std::size_t capacity) {
 TEST(PoolTortureControl, DrainingWithoutInterruptingSequencesIsNoticed) {
     if (*test::no_sequences_because() != '\0') GTEST_SKIP() << test::no_sequences_because();
     if (test::allowed_cpus().size() == 1) GTEST_SKIP() << "with one CPU nothing is drained from another";
+    if (test::takes_turns) GTEST_SKIP() << test::never_meet;
     const int status = torture_broken<Broken::membarrier>(96).status;
     if (status == cannot_break) GTEST_SKIP() << "no seccomp";
     EXPECT_NE(status, nothing_noticed);

@@ -36,7 +36,7 @@ using dynfunc::SiteClass;
 using dynfunc::NoCallData, dynfunc::Registers;
 [[gnu::target("general-regs-only")]] dynfunc::Track enter(NoCallData&, Registers&) { return dynfunc::Track::track; }
 [[gnu::target("general-regs-only")]] void end(NoCallData&, Registers&) {}
-[[gnu::target("general-regs-only")]] void spoil_result(NoCallData&, Registers& registers) { registers.rax ^= 1; }
+[[gnu::target("general-regs-only")]] void spoil_result(NoCallData&, Registers& registers) { registers.result() ^= 1; }
 void unwind(NoCallData&) {}
 
 // How many calls are tracked at once; 0: probes, not return probes.

@@ -345,6 +345,7 @@ private:
 };
 
 TEST(ChurnStress, NothingIsLost) {
+    if (test::emulated) GTEST_SKIP() << test::blocked_by_emulator;
     if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);
@@ -365,6 +366,7 @@ TEST(ChurnStress, NothingIsLost) {
 }
 
 TEST(ChurnStress, WhatIsUnloadedIsLeftAlone) {
+    if (test::emulated) GTEST_SKIP() << test::blocked_by_emulator;
     if (test::thread_sanitizer) GTEST_SKIP() << test::not_seen;
     const test::KeepTraps keep;
     const auto churn = std::make_unique<Churn>(Fault::nothing);

@@ -201,6 +201,7 @@ TEST_F(Enable, OneThatCannotBeDisabledKeepsNoneOfTheOthers) {
 }
 
 TEST_F(Enable, ThePlaceIsKept) {
+    if (victim_kinds[1].boundary_count == 0) GTEST_SKIP() << "a jump displaces one instruction on this machine";
     const Victim function = victim_kinds[1].at[1];
     Counter a, b;
     Probe kept = attach(function, a, false);

@@ -8,12 +8,12 @@ int pattern_first(int x) {
 }
 int pattern_second(int x) { return x * 2 + 3; }
 int other_function(int x) { return x - 1; }
-// Where only a breakpoint can stand. x86: one byte, and the next function directly behind it; arm64: a landing pad.
+// Where no jump can stand. x86: one byte, and the next function directly behind it; arm64: a call that cannot be moved.
 #if defined(__x86_64__)
 #define DYNFUNC_TEST_TINY "ret"
 #define DYNFUNC_TEST_FIVE "mov $5,%eax; ret"
 #else
-#define DYNFUNC_TEST_TINY "hint #34; ret"
+#define DYNFUNC_TEST_TINY "blr x30; ret"
 #define DYNFUNC_TEST_FIVE "mov w0,#5; ret"
 #endif
 void pattern_tiny();

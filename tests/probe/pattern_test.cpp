@@ -115,7 +115,7 @@ TEST_F(PatternTest, WhatIsRefusedIsListed) {
     const auto refused = pattern->refused();
     ASSERT_EQ(refused.size(), 1U);
     EXPECT_EQ(refused[0].function, "pattern_tiny");
-    // x86: one byte; arm64: a landing pad.
+    // x86: one byte; arm64: a call through the register that gets the return address.
     const Errc why = refused[0].error.code;
     EXPECT_TRUE(why == Errc::too_short || why == Errc::not_movable) << refused[0].error.message();
     EXPECT_EQ(pattern->matches().size(), 2U);

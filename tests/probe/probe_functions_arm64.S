@@ -53,11 +53,15 @@ walk_seven: .word 7
     ret
     end loops_at_once
 
-    // Begins with a landing pad, in whose place no branch is put.
+    // Begins with a landing pad, on a page of its own, of any size: where that is guarded no branch can stand there.
+    .section .text.returns_at_once,"ax",%progbits
+    .p2align 16
     function returns_at_once
     hint #34                        // bti c
     ret
     end returns_at_once
+    .p2align 16
+    .text
 
     // A breakpoint of somebody else's.
     function has_breakpoint

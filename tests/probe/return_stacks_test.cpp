@@ -27,20 +27,14 @@ using test::Call;
 using test::Coroutine;
 using test::counting_also_left;
 using test::expect_all_ended;
+using test::finds_left_calls;
+using test::not_found;
 using test::overwrite_stack;
 using test::return_around;
 using test::return_deep;
 using test::return_sum;
 using test::return_twice;
 using test::Seen;
-
-// By the word of the stack that has the return address; arm64 may have it in a register.
-#if defined(__x86_64__)
-constexpr bool finds_left_calls = true;
-#else
-constexpr bool finds_left_calls = false;
-#endif
-constexpr const char* not_found = "calls that longjmp left, or that went with their stacks, are not found on this machine";
 
 class ReturnStacks : public test::Returns {
 protected:

@@ -17,6 +17,17 @@
 
 namespace dynfunc::test {
 
+// By the word of the stack that has the return address. Where that is in a register, a function keeps it where it likes.
+#if defined(__x86_64__)
+inline constexpr bool finds_left_calls = true;
+inline constexpr std::size_t return_address_bytes = sizeof(void*);  // on the stack
+#else
+inline constexpr bool finds_left_calls = false;
+inline constexpr std::size_t return_address_bytes = 0;
+#endif
+inline constexpr const char* not_found =
+    "calls that longjmp left, or that went with their stacks, are not found on this machine";
+
 // What the handlers of a ReturnProbe have seen.
 struct Seen {
     std::atomic<std::uint64_t> entries{0}, returns{0}, unwinds{0};

@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,8 @@ class ToolTest(unittest.TestCase):
 
     def test_names_come_from_a_separate_debug_file(self):
         """Of the same build alone; next to the file, or in .debug."""
+        if shutil.which('g++') is None:
+            self.skipTest('no compiler is here')
         with tempfile.TemporaryDirectory() as folder:
             def path(name):
                 return os.path.join(folder, name)
@@ -113,8 +116,8 @@ class ToolTest(unittest.TestCase):
         self.assertEqual(self.list('-m', 'libc', FILE), '')
 
     def test_list_finds_programs_as_a_shell_does(self):
-        path = self.list('sh').partition(':')[0]
-        self.assertTrue(os.path.samefile(path, '/bin/sh'), path)
+        path = self.list('python3').partition(':')[0]
+        self.assertTrue(os.path.samefile(path, shutil.which('python3')), path)
 
     def test_what_cannot_be_listed_is_said_on_stderr(self):
         for program, why in (('no-such-program', 'PATH'), (FILE + '.no', 'No such file'), (__file__, 'no ELF|script'), ('/dev/null', 'no ELF')):

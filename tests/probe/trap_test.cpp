@@ -16,10 +16,11 @@
 
 #include "address_space.hpp"
 #include "child.hpp"
+#include "guarded_page.hpp"
 #include "surroundings.hpp"
 
 extern "C" {
-void returns_at_once();  // one byte, and nothing behind it that is free: a breakpoint or nothing
+void returns_at_once();  // x86: one byte, and nothing behind it that is free; arm64: a landing pad
 int walk_add(int, int);
 }
 
@@ -68,6 +69,7 @@ protected:
         if (test::thread_sanitizer)
             GTEST_SKIP() << "the sanitizer sets handlers and masks past libc, and has a thread that blocks the signal";
         if (test::emulated) GTEST_SKIP() << test::blocked_by_emulator;
+        if (const char* why = test::make_place_of_breakpoint(Address::of(&returns_at_once))) GTEST_SKIP() << why;
         auto probe = Probe::attach(&returns_at_once, {.on_hit = &count_hit});
         if (!probe) {
             ASSERT_EQ(probe.error().code, Errc::text_not_writable) << probe.error().message();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The functions of victims_x86.S, by the class that their probes have.
+// The functions of victims_<machine>.S, by how their first instructions are replaced.
 #pragma once
 
 #include <dynfunc/probe.hpp>
@@ -21,17 +21,6 @@ constexpr unsigned long victim_result(unsigned long a, unsigned long b) { return
     DYNFUNC_TEST_DECLARE(victim_##kind##_split) \
     DYNFUNC_TEST_DECLARE(victim_##kind##_line)  \
     DYNFUNC_TEST_DECLARE(victim_##kind##_page)
-extern "C" {
-DYNFUNC_TEST_DECLARE_4(whole)
-DYNFUNC_TEST_DECLARE_4(guarded1)
-DYNFUNC_TEST_DECLARE_4(guarded2)
-DYNFUNC_TEST_DECLARE_4(guarded3)
-DYNFUNC_TEST_DECLARE_4(guarded4)
-DYNFUNC_TEST_DECLARE_4(punned)
-DYNFUNC_TEST_DECLARE_4(breakpoint)
-unsigned long call_stepped(Victim function, unsigned long a, unsigned long b);
-}
-
 inline constexpr std::size_t victim_places = 4;
 
 struct VictimKind {
@@ -43,15 +32,7 @@ struct VictimKind {
     AllowBreakpoint breakpoint = AllowBreakpoint::never;
 };
 
-inline constexpr std::array<VictimKind, 7> victim_kinds{{
-    {"whole", SiteClass::whole, {DYNFUNC_TEST_VICTIMS(whole)}, {}, 0},
-    {"guarded1", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded1)}, {3}, 1},
-    {"guarded2", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded2)}, {1, 4}, 2},
-    {"guarded3", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded3)}, {1, 2, 4}, 3},
-    {"guarded4", SiteClass::guarded, {DYNFUNC_TEST_VICTIMS(guarded4)}, {1, 2, 3, 4}, 4},
-    {"punned", SiteClass::punned, {DYNFUNC_TEST_VICTIMS(punned)}, {}, 0},
-    {"breakpoint", SiteClass::breakpoint, {DYNFUNC_TEST_VICTIMS(breakpoint)}, {}, 0, AllowBreakpoint::always},
-}};
+#include DYNFUNC_TEST_VICTIMS_OF_MACHINE
 
 #undef DYNFUNC_TEST_VICTIMS
 #undef DYNFUNC_TEST_DECLARE

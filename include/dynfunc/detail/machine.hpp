@@ -2,6 +2,8 @@
 // The only place that asks which machine this is: DYNFUNC_DETAIL_OF_MACHINE(site) is the header site_<machine>.hpp.
 #pragma once
 
+#include <cstdint>
+
 #include <dynfunc/detail/config.hpp>
 
 // DYNFUNC_DETAIL_SYMBOL: how assembly is given the address of a hidden symbol: arm64's "i" refuses symbols in
@@ -11,10 +13,11 @@
 // DYNFUNC_DETAIL_FRAME_RULE: the unwind rules of generated code, which has set up its frame pointer wherever it calls. Not
 // defined: there is none.
 // DYNFUNC_DETAIL_NO_VECTORS: of a function that the compiler may use no vector register in.
-// DYNFUNC_DETAIL_INLINE_NO_VECTORS: of one that such functions call. Without it compilers inline only what has the same attribute.
+// DYNFUNC_DETAIL_INLINE_NO_VECTORS: of one that such functions call: compilers inline there only what has the same attribute.
 // DYNFUNC_DETAIL_THREAD_SANITIZER: defined in a build with it. It knows nothing of what machine code orders.
-// DYNFUNC_DETAIL_COUNT(word): adds one to a word that this thread alone writes, its signal handlers included: by one
-// instruction, which needs no lock. What the thread did before is done when others see it.
+// DYNFUNC_DETAIL_COUNT(word): adds one to a word of 8 bytes that this thread alone writes, its signal handlers included,
+// inline: x86 by one instruction, which needs no lock; arm64 by a store that fails if a handler came in between, where
+// compilers call a function for atomic additions. What the thread did before is done when others see it.
 #if defined(__SANITIZE_THREAD__)
 #define DYNFUNC_DETAIL_THREAD_SANITIZER 1
 #elif defined(__has_feature)
@@ -36,6 +39,21 @@
 #define DYNFUNC_DETAIL_OF_MACHINE(part) <dynfunc/detail/part##_arm64.hpp>
 #define DYNFUNC_DETAIL_NO_VECTORS [[gnu::target("general-regs-only")]]
 #define DYNFUNC_DETAIL_INLINE_NO_VECTORS
+#ifndef DYNFUNC_DETAIL_THREAD_SANITIZER
+#define DYNFUNC_DETAIL_COUNT(word)                                  \
+    do {                                                            \
+        std::uint64_t dynfunc_sum;                                  \
+        std::uint32_t dynfunc_failed;                               \
+        asm volatile(                                               \
+            "1: ldxr %0, %2\n"                                      \
+            " add %0, %0, #1\n"                                     \
+            " stlxr %w1, %0, %2\n"                                  \
+            " cbnz %w1, 1b"                                         \
+            : "=&r"(dynfunc_sum), "=&r"(dynfunc_failed), "+Q"(word) \
+            :                                                       \
+            : "memory");                                            \
+    } while (false)
+#endif
 #define DYNFUNC_DETAIL_SYMBOL "S"
 #define DYNFUNC_DETAIL_FRAME_RULE ".cfi_def_cfa x29,16\n.cfi_offset x30,-8\n.cfi_offset x29,-16\n"
 #else

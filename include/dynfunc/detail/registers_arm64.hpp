@@ -24,6 +24,7 @@ struct Registers {
     std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(sp)[i]; }
     std::uint64_t& instruction_pointer() noexcept { return pc; }
     std::uint64_t& stack_pointer() noexcept { return sp; }
+    std::uint64_t return_address() const noexcept { return x[30]; }
     void return_now(std::uint64_t value) noexcept {
         x[0] = value;
         pc = x[30];

@@ -21,6 +21,7 @@ struct Registers {
     std::uint64_t& stack_word(std::size_t) noexcept { return word; }
     std::uint64_t& instruction_pointer() noexcept { return word; }
     std::uint64_t& stack_pointer() noexcept { return word; }
+    std::uint64_t return_address() const noexcept { return word; }
     void return_now(std::uint64_t) noexcept {}
 
     static constexpr unsigned integer_arguments = 0, vector_arguments = 0;

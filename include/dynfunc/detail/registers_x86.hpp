@@ -33,12 +33,17 @@ struct Registers {
     }
     // The first two words of what a function returns in integer registers.
     DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& result(unsigned i = 0) noexcept { return i == 0 ? rax : rdx; }
-    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& stack_word(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(rsp)[1 + i]; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& stack_word(std::size_t i) noexcept {
+        return reinterpret_cast<std::uint64_t*>(rsp)[1 + i];
+    }
     DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& instruction_pointer() noexcept { return rip; }
     DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t& stack_pointer() noexcept { return rsp; }
+    DYNFUNC_DETAIL_INLINE_NO_VECTORS std::uint64_t return_address() const noexcept {
+        return *reinterpret_cast<const std::uint64_t*>(rsp);
+    }
     DYNFUNC_DETAIL_INLINE_NO_VECTORS void return_now(std::uint64_t value) noexcept {
         rax = value;
-        rip = *reinterpret_cast<const std::uint64_t*>(rsp);
+        rip = return_address();
         rsp += sizeof rip;
     }
 

@@ -65,9 +65,17 @@ struct Restartable {
         *reinterpret_cast<volatile std::int32_t*>(thread_pointer() + offset + 4) = -1;
     }
 
-    // Of a sequence that was left half-way: as its last instruction, which it did not reach.
+    // Of a sequence that was left half-way: as its last instruction, which it did not reach. The thread pointer is read here,
+    // so that no compiler keeps it in a register for the sake of a way that is seldom gone.
     static void leave(std::ptrdiff_t offset) noexcept {
-        asm volatile("str xzr, [%0, #8]" : : "r"(thread_pointer() + offset) : "memory");
+        std::uint64_t area;
+        asm volatile(
+            "mrs %0, tpidr_el0\n"
+            " add %0, %0, %1\n"
+            " str xzr, [%0, #8]"
+            : "=&r"(area)
+            : "r"(offset)
+            : "memory");
     }
 
     // False: nothing to be had. `at` is the stack that is empty or shut; null: the sequence was interrupted, or this thread has
