@@ -1,46 +1,38 @@
 # SPDX-License-Identifier: MIT
 """Runs the tests of a build for arm64 on an arm64 kernel, in qemu-system-aarch64: one boot for all of them.
 
-    arm64_kernel.py --kernel VMLINUZ --busybox BUSYBOX [--only REGEX] [--log FILE] BUILD
+    arm64_kernel.py --packages FOLDER [--only REGEX] [--log FILE] BUILD
 
-The kernel and a static busybox are Debian's for arm64, unpacked. The guest is a throw-away initramfs: the programs, at the paths
-that they have here, and the libraries that they need. Its results are printed as Meson prints its own. Exit status: 0 if no test
-failed.
+The packages are Debian's for arm64, unpacked into a folder: a kernel, a static busybox, Python, programs that tests look at; what
+else is in the guest: guest.py. Its results are printed as Meson prints its own. Exit status: 0 if no test failed.
 
-One thread of the host runs all processors of the guest. With several, qemu 7.2 runs stale code by itself: it drops what it has
-translated of a page before the page is written, and another processor translates the old bytes once more. What it cannot show
-with one either: caches that need maintenance, weak memory order, two threads at the same instant.
+What one thread of the host cannot show: caches that need maintenance, weak memory order, two threads at the same instant.
 """
 import argparse
 import collections
+import glob
 import json
 import os
 import queue
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-LIBRARIES = ['/lib/aarch64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/aarch64-linux-gnu/lib']
-IN_GUEST = '/lib/aarch64-linux-gnu'  # where Debian's loader looks without being told
+import guest
+
 LOADED_LATER = ['libgcc_s.so.1', 'libz.so.1']  # which no program names: glibc, when a thread ends; tests of dlopen()
 BOOT_SECONDS = 180
-SAME_ANYWHERE = '^arch / (encode|relocate)'
-INIT = '''#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mkdir -p /proc /sys /dev /tmp
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev
-mkdir -p /dev/shm
-mount -t tmpfs shm /dev/shm
-export PATH=/bin HOME=/tmp TMPDIR=/tmp DYNFUNC_TEST_EMULATOR=system
-ulimit -c 0
+PYTHON = '/usr/bin/python3'  # in the guest
+LOOKED_AT = ['/usr/bin/sqlite3']
+ARM64 = guest.MACHINES['arm64']
+SAME_ANYWHERE = '^arch / (encode|relocate|references)'
+TOO_LONG = '^examples / crc_dispatch'  # switches thousands of times, and each update waits for both processors to have had a turn
+INIT = guest.SETUP + '''
+export DYNFUNC_TEST_EMULATOR=system
 . /tests.sh
 echo "@@all"
 poweroff -f
@@ -56,64 +48,6 @@ rm -f /output
 '''
 
 
-def is_of_arm64(path):
-    with open(path, 'rb') as file:
-        head = file.read(20)
-    return head[:4] == b'\x7fELF' and head[18] == 183
-
-
-class Guest:
-    """The files of the guest, below a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def put(self, path, source):
-        """Whether it was not there yet."""
-        at = self.folder + path
-        if os.path.exists(at):
-            return False
-        os.makedirs(os.path.dirname(at), exist_ok=True)
-        shutil.copyfile(source, at)
-        os.chmod(at, 0o755)
-        return True
-
-    def put_file(self, path):
-        self.put(path, path)
-
-    def write(self, path, text):
-        with open(self.folder + path, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.chmod(self.folder + path, 0o755)
-
-    def put_program(self, path, at=None):
-        """With the libraries that it needs: those of the build at their paths, the others where the loader looks."""
-        if not self.put(at or path, path):
-            return
-        said = subprocess.run(['readelf', '-dlW', path], stdout=subprocess.PIPE, text=True, check=True).stdout
-        own = [place.replace('$ORIGIN', os.path.dirname(path)) for found in re.findall(r'R(?:UN)?PATH.*\[(.*)\]', said)
-               for place in found.split(':')]
-        for name in re.findall(r'NEEDED.*\[(.*)\]', said):
-            for folder in own:
-                if os.path.exists(os.path.join(folder, name)):
-                    self.put_program(os.path.normpath(os.path.join(folder, name)))
-                    break
-            else:
-                self.put_library(name)
-        for loader in re.findall(r'interpreter: (.*)\]', said):
-            self.put(loader, library(os.path.basename(loader)))
-
-    def put_library(self, name):
-        self.put_program(library(name), f'{IN_GUEST}/{name}')
-
-
-def library(name):
-    for folder in LIBRARIES:
-        if os.path.exists(f'{folder}/{name}'):
-            return f'{folder}/{name}'
-    sys.exit(f'arm64_kernel.py: there is no {name} for arm64')
-
-
 def tests_of(build, only):
     """Those that run there, and why the others do not."""
     said = subprocess.run(['meson', 'introspect', '--tests', build], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -126,41 +60,52 @@ def tests_of(build, only):
         test['name'] = f'{test["suite"][0]} / {test["name"]}'.replace('dynfunc:', '')
         if only and not re.search(only, test['name']):
             continue
-        if not is_of_arm64(test['cmd'][0]):
+        programs = [word for word in test['cmd'] if os.path.isfile(word) and guest.is_elf(word)]
+        starts_programs = os.path.basename(test['cmd'][0]).startswith('python') and any(map(ARM64.owns, programs))
+        if starts_programs:
+            test['cmd'][0] = PYTHON
+            programs = [word for word in programs if word in test['cmd']]
+        if not programs or not (starts_programs or ARM64.owns(test['cmd'][0])):
             others.append(f'{test["name"]}: it is no program for arm64')
+        elif foreign := [word for word in programs if not ARM64.owns(word)]:
+            others.append(f'{test["name"]}: it needs a program of this machine, {foreign[0]}')
         elif re.search(SAME_ANYWHERE, test['name']):
-            others.append(f'{test["name"]}: it asks nothing of a kernel, qemu-user and the host run it')
+            others.append(f'{test["name"]}: it asks nothing of a machine, the host runs it')
+        elif re.search(TOO_LONG, test['name']):
+            others.append(f'{test["name"]}: minutes, because of the emulator\'s turns: 5 ms for each update')
         else:
             chosen.append(test)
     return chosen, others
 
 
 def image_of(folder, arguments, tests):
-    guest = Guest(os.path.join(folder, 'root'))
-    guest.put('/bin/busybox', arguments.busybox)
+    files = guest.Files(ARM64, os.path.join(folder, 'root'), arguments.packages)
+    if any(test['cmd'][0] == PYTHON for test in tests):
+        files.put_program(files.packages + '/usr/bin/python3.11', PYTHON)
+        files.put_folder('/usr/lib/python3.11')
+        for program in LOOKED_AT:
+            files.put_program(files.packages + program, program)
     for test in tests:
+        for place in [word for word in test['cmd'] if word.endswith('.py')] + test['env'].get('PYTHONPATH', '').split(':'):
+            for name in glob.glob((os.path.dirname(place) if place.endswith('.py') else place) + '/*.py') if place else []:
+                files.put_file(name)
         for word in test['cmd']:
             if os.path.isabs(word) and os.path.isfile(word):
-                (guest.put_program if is_of_arm64(word) else guest.put_file)(word)
-        os.makedirs(guest.folder + test['workdir'], exist_ok=True)
+                (files.put_program if ARM64.owns(word) else files.put_file)(word)
+        os.makedirs(files.folder + test['workdir'], exist_ok=True)
     for at, _, names in os.walk(os.path.abspath(arguments.build)):  # and what programs load by themselves
-        for path in [os.path.join(at, name) for name in names if name.endswith('.so')]:
-            if is_of_arm64(path):
-                guest.put_program(path)
+        for path in [os.path.join(at, name) for name in names if name.endswith('.so') or name == 'deny']:
+            if ARM64.owns(path):
+                files.put_program(path)
     for name in LOADED_LATER:
-        guest.put_library(name)
-    guest.write('/init', INIT)
-    guest.write('/tests.sh', ''.join(
+        files.put_library(name)
+    files.write('/init', INIT)
+    files.write('/tests.sh', ''.join(
         ONE.format(number=number, folder=shlex.quote(test['workdir']), seconds=test['timeout'] * arguments.slower,
                    environment=' '.join(shlex.quote(f'{name}={value}') for name, value in test['env'].items()),
                    command=' '.join(map(shlex.quote, test['cmd'])))
         for number, test in enumerate(tests)))
-    image = os.path.join(folder, 'image')
-    names = subprocess.run(['find', '.'], cwd=guest.folder, stdout=subprocess.PIPE, check=True).stdout
-    with open(image, 'wb') as file:
-        subprocess.run(['cpio', '-o', '-H', 'newc', '-R', '0:0', '--quiet'], cwd=guest.folder, input=names, stdout=file, check=True)
-    shutil.rmtree(guest.folder)
-    return image
+    return files.pack(os.path.join(folder, 'image'))
 
 
 class Results:
@@ -204,23 +149,14 @@ class Results:
 
 
 def run(arguments, tests, image, results):
-    words = ['qemu-system-aarch64', '-M', 'virt,gic-version=3', '-cpu', arguments.cpu, '-accel', 'tcg,thread=single', '-smp', '2',
-             '-m', '3G', '-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio', '-kernel', arguments.kernel, '-initrd',
-             image, '-append', 'console=ttyAMA0 panic=-1 rdinit=/init quiet loglevel=1']
-    lines = queue.SimpleQueue()
-
-    def read(pipe):
-        for line in pipe:
-            lines.put(line.decode(errors='replace').replace('\r', '').rstrip('\n'))
-        lines.put(None)
-
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu, \
-            open(arguments.log, 'w', encoding='utf-8') as log:
-        threading.Thread(target=read, args=[qemu.stdout], daemon=True).start()
+    words = ['-smp', '2', '-m', '3G']
+    if arguments.cpu:
+        words += ['-cpu', arguments.cpu]
+    with guest.Guest(ARM64, arguments.packages + '/vmlinuz', image, words) as running, open(arguments.log, 'w', encoding='utf-8') as log:
         test, output, began, limit = None, [], time.monotonic(), BOOT_SECONDS
         try:
             while True:
-                line = lines.get(timeout=max(0, began + limit - time.monotonic()))
+                line = running.line(began + limit)
                 if line is None or line == '@@all':
                     break
                 print(line, file=log, flush=True)
@@ -234,8 +170,6 @@ def run(arguments, tests, image, results):
                     output.append(line)
         except queue.Empty:
             print(f'the guest has said nothing for {limit} seconds', flush=True)
-        finally:
-            qemu.kill()
         if results.reached < len(tests):  # the kernel, or qemu, has ended, and said why
             print(f'the guest has ended in {test["name"] if test else "no test"}:')
             for line in output[-60:]:
@@ -244,9 +178,8 @@ def run(arguments, tests, image, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kernel', required=True)
-    parser.add_argument('--busybox', required=True)
-    parser.add_argument('--cpu', default='max,pauth-impdef=on', help='as qemu names them; its own pointer authentication takes long')
+    parser.add_argument('--packages', required=True)
+    parser.add_argument('--cpu', help='another than the one of guest.py, as qemu names them')
     parser.add_argument('--log', default=os.devnull, help='all that the guest prints')
     parser.add_argument('--only', help='tests whose name matches')
     parser.add_argument('--slower', type=int, default=10, help='than the machine that the time limits of the tests are for')
