@@ -199,7 +199,7 @@ private:
         message.path[sizeof message.path - 1] = '\0';
         switch (message.word) {
             case Word::hello:
-                processes_.insert_or_assign(from.process, name_of_process(from.process));
+                processes_.insert_or_assign(from.process, name_of_process(from.process, message.path));
                 say(from, Word::settings, RecordingHeader::known_version, recording_.file());
                 break;
             case Word::object: {
@@ -223,12 +223,13 @@ private:
         }
     }
 
-    static std::string name_of_process(pid_t process) {
+    // `said`: by itself, for it may have ended.
+    static std::string name_of_process(pid_t process, const char* said) {
         std::string name(16, '\0');
         const File file(open(("/proc/" + std::to_string(process) + "/comm").c_str(), O_RDONLY | O_CLOEXEC));
         name.resize(
             static_cast<std::size_t>(std::max<ssize_t>(0, file.number < 0 ? 0 : read(file.number, name.data(), name.size()))));
-        return name.substr(0, name.find('\n'));
+        return name.empty() ? said : name.substr(0, name.find('\n'));
     }
 
     bool has_ended(int signals, int& status) {

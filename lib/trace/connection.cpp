@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -39,13 +40,16 @@ void Connection::close() noexcept {
 int Connection::ask_for_recording() noexcept {
     std::uint32_t version = 0;
     int recording = -1;
-    if (!say(Word::hello, RecordingHeader::known_version) || !hear(Word::settings, version, recording)) return -1;
+    std::array<char, 16> program{};  // as the kernel calls a thread
+    prctl(PR_GET_NAME, program.data());
+    program_ = program.data();
+    if (!say(Word::hello, RecordingHeader::known_version, program_) || !hear(Word::settings, version, recording)) return -1;
     if (version == RecordingHeader::known_version) return recording;
     if (recording >= 0) ::close(recording);
     return -1;
 }
 
-void Connection::say_hello() noexcept { static_cast<void>(say(Word::hello, RecordingHeader::known_version)); }
+void Connection::say_hello() noexcept { static_cast<void>(say(Word::hello, RecordingHeader::known_version, program_)); }
 
 FunctionList* Connection::ask_for_functions(const std::string& path) noexcept {
     std::uint32_t count = 0;

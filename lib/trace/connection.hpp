@@ -22,7 +22,8 @@ public:
     void close() noexcept;
     // The file of the recording; -1: it cannot be had.
     int ask_for_recording() noexcept;
-    // A child's, of which the command is to know.
+    // A child's, of which the command is to know. It may have ended before the command looks: its name, until the program
+    // gives itself another one, is that of who asked for the recording. No system call is made to find it.
     void say_hello() noexcept;
     // Of an object's file, the functions that are wanted; null: none.
     FunctionList* ask_for_functions(const std::string& path) noexcept;
@@ -34,6 +35,7 @@ private:
     bool hear(Word expected, std::uint32_t& value, int& file) noexcept;
 
     const char* name_;
+    std::string program_;
     int file_ = -1;
     struct stat identity_ {};  // of the connection
 };

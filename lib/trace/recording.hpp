@@ -147,7 +147,7 @@ enum class Word : std::uint32_t { hello, settings, object, functions, attached }
 struct Message {
     Word word;
     std::uint32_t value;  // hello: the version; settings: the same; functions: how many
-    char path[4096];      // object: of its file
+    char path[4096];      // object: of its file; hello: the program's name, if the command finds none
 };
 
 // The name of the socket (in the abstract namespace) is in this variable.

@@ -154,6 +154,10 @@ class TraceTest(unittest.TestCase):
         events = self.time_line('children', options=['-f', 'traced::leaf*'])['traceEvents']
         self.assertEqual((len(events), len({event['pid'] for event in events})), (31, 4))
 
+    def test_children_that_the_command_never_sees_have_names(self):
+        events = self.time_line('unwatched', options=['-f', 'traced::leaf*'])['traceEvents']
+        self.assertEqual((len(events), len({event['pid'] for event in events})), (31, 4))
+
     def test_a_time_line_has_calls_that_did_not_end_and_the_last_ones(self):
         events = {event['name']: event for event in self.time_line('leave')['traceEvents']}
         self.assertEqual(events['main']['args'], {'ended': False})

@@ -169,6 +169,11 @@ int main(int count, char** words) {
     }
     if (what == "threads") traced::threads();
     if (what == "children") traced::children();
+    if (what == "unwatched") {  // while its parent, who traces it, sleeps
+        kill(getppid(), SIGSTOP);
+        traced::children();
+        kill(getppid(), SIGCONT);
+    }
     if (what == "load") return traced::load(words[2]);
     if (what == "close") return traced::close_all(words[2], words[3]);
     if (what == "execute") {
