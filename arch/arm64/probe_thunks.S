@@ -22,6 +22,16 @@
     ldp q\i,q\next,[sp,#16*\i]
     .endm
 
+    // The frame is no more: every register is the interrupted code's, which goes on where x\where leads.
+    .macro has_left where
+    .cfi_remember_state
+    .cfi_def_cfa_offset 0
+    .irp i,19,20,21,22,23,24,25,26,27,28,29,30
+    .cfi_same_value x\i
+    .endr
+    .cfi_register 96,\where
+    .endm
+
     .section dynfunc_hot,"ax",%progbits
 
 // Where stubs go (probe_stub.cpp): x17 is the HitSite, x30 where the stub goes on; sp is the Registers, of which x16, x17, x29
@@ -88,15 +98,21 @@ dynfunc_probe_leave_frame:
     load_all_but_those_of_stubs
     ldr x16,[sp,#REGISTERS_X(16)]
     add sp,sp,#STUB_FRAME
+    has_left 30
     ret
+    .cfi_restore_state
 1:  load_all_but_those_of_stubs
     add sp,sp,#STUB_FRAME
+    has_left 16
     ret x16
+    .cfi_restore_state
 2:  mov x16,x10
     mov x17,x9
     load_all_but_those_of_stubs
     mov sp,x17                          // last: what lies below it may be overwritten by a signal at any time
+    has_left 16
     ret x16
+    .cfi_restore_state
 // To a slot, of which the address is in x28: at the begin of a function, where x16 and x17 are free.
 3:  ldr x11,[sp,#REGISTERS_NZCV]
     mov x16,x28
@@ -104,6 +120,7 @@ dynfunc_probe_leave_frame:
     ldp x29,x30,[sp,#REGISTERS_X(29)]
     load_all_but_those_of_stubs
     add sp,sp,#STUB_FRAME
+    has_left 16
     br x16
     .cfi_endproc
     .size dynfunc_probe_enter,.-dynfunc_probe_enter
