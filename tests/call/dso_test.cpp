@@ -186,8 +186,10 @@ TEST_F(Dso, ComesAndGoesWhileOtherThreadsCallAndRetarget) {
         }
     });
     std::thread retargeter([&] {
-        for (int i = 0; !stop; ++i)
+        for (int i = 0; !stop; ++i) {
             if (!host::function.retarget(i % 2 == 0 ? &host::one : &host::two)) ++wrong;
+            test::let_others_have_the_lock();
+        }
     });
     for (int i = 0; i < test::rounds(200, 100); ++i) {
         const Plugin plugin;

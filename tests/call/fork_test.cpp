@@ -162,8 +162,10 @@ TEST_P(Fork, WhileOtherThreadsRetarget) {
     std::atomic<bool> stop{false};
     std::atomic<long> refused{0};
     std::jthread retargeter([&] {
-        for (int i = 0; !stop; ++i)
+        for (int i = 0; !stop; ++i) {
             if (!retarget_all({function.to(i % 2 == 0 ? &one : &two), beside.to(i % 2 == 0 ? &one : &two)})) ++refused;
+            test::let_others_have_the_lock();
+        }
     });
     for (int i = 0; i < test::rounds(100) && !HasFailure(); ++i) {
         const pid_t child = GetParam()([] {

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 
 namespace dynfunc::test {
 
@@ -48,5 +50,11 @@ inline const bool slow = thread_sanitizer || address_sanitizer || !emulator().em
 // How many times to do what another thread must take note of. In an emulated machine that waits for its turn, 5 ms; who needs
 // many turns asks for still fewer.
 inline int rounds(int many, int fewer = 20) { return takes_turns ? std::max(1, many / fewer) : many; }
+
+// For a thread that takes a lock over and over: where processors run in turns, whoever waits for it has its turn when it is
+// held again, and may wait for minutes.
+inline void let_others_have_the_lock() {
+    if (takes_turns) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
 
 }  // namespace dynfunc::test
