@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Calls a function with every register as the test says, and says what they are afterwards: nothing in between but two moves.
-// struct State (register_state.hpp): 16 general registers in the machine's order, flags, then at 192 what fxsave64 writes, then
+// struct State (register_state_x86.hpp): 16 general registers in the machine's order, flags, then at 192 what fxsave64 writes, then
 // at 704 sixteen registers of 32 bytes.
 #include <cet.h>
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The registers that register_state.S gives a function and finds after it, and what is compared of them.
+// The registers that register_state_x86.S gives a function and finds after it, and what is compared of them.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <dynfunc/registers.hpp>
+#include <dynfunc/probe.hpp>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -43,12 +45,76 @@ inline bool has_ymm() {
     return __builtin_cpu_supports("avx");
 }
 
+inline void run_state() { run_with_state(has_ymm()); }
+
+// What a handler may change, is changed.
+inline void spoil() {
+    spoil_registers(has_ymm());
+    volatile double inexact = 1.0;
+    inexact = inexact / 3.0;
+    const std::uint32_t other_rounding = 0x1f80 | 0x6000;
+    asm volatile("ldmxcsr %0" : : "m"(other_rounding));
+    errno = 4711;
+}
+// Where x87 registers do not hold what the test compares.
+inline void spoil_everything() {
+    spoil();
+    volatile long double extended = 1.0L;
+    extended = extended / 3.0L;
+}
+// By handlers that promise to leave vector registers alone.
+[[gnu::target("general-regs-only")]] inline void spoil_without_vectors() {
+    asm volatile("mov $7,%%eax; mov %%rax,%%rcx; mov %%rax,%%r8; mov %%rax,%%r11; cmp %%eax,%%eax"
+                 :
+                 :
+                 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory");
+}
+
+// Whether there are registers in which returns_wide() returns.
+inline bool has_wide() { return has_ymm(); }
+
+struct QuietFunction {
+    const char* name;
+    void (*function)();
+    AllowBreakpoint breakpoint;
+};
+inline constexpr QuietFunction quiet_functions[] = {{"whole", &quiet_whole, AllowBreakpoint::if_needed},
+                                                    {"guarded", &quiet_guarded, AllowBreakpoint::if_needed},
+                                                    {"trap", &quiet_guarded, AllowBreakpoint::always}};
+
 inline std::uint64_t& gpr_of(Registers& registers, int i) {
     std::uint64_t* const in_order[] = {&registers.rax, &registers.rcx, &registers.rdx, &registers.rbx,
                                        &registers.rsp, &registers.rbp, &registers.rsi, &registers.rdi,
                                        &registers.r8,  &registers.r9,  &registers.r10, &registers.r11,
                                        &registers.r12, &registers.r13, &registers.r14, &registers.r15};
     return *in_order[i];
+}
+
+// Of those the test gives, a call that is tracked keeps this one, and its handlers see it.
+constexpr bool is_kept(int i) { return i != rsp; }
+
+inline constexpr std::size_t vector_registers = 16;
+inline const std::byte* vector_of(const State& state, std::size_t i) { return state.ymm[i]; }
+inline std::size_t known_vector_bytes() { return has_ymm() ? 32 : 16; }
+
+inline void give_registers(Registers& registers, const State& given) {
+    for (int i = 0; i < gprs; ++i)
+        if (i != rsp) gpr_of(registers, i) = given.gpr[i];
+    registers.rflags = given.rflags;
+    for (std::size_t i = 0; i < vector_registers; ++i)
+        std::memcpy(registers.vectors + i * registers.vector_bytes, given.ymm[i],
+                    std::min<std::size_t>(registers.vector_bytes, 32));
+}
+// x87 and MXCSR are not the handler's.
+inline void keep_control(State& given, const State& state) { std::memcpy(given.fx, state.fx, 160); }
+
+// The flags are nobody's when a function has returned, but for the direction, which is clear; nor is what the last x87
+// instruction was.
+inline void forget_what_calls_change(const State& before, State& after, const char* what) {
+    constexpr std::size_t last_instruction = 6, mxcsr = 24;
+    EXPECT_EQ(after.rflags & direction_flag, 0u) << what;
+    after.rflags = before.rflags;
+    std::memcpy(after.fx + last_instruction, before.fx + last_instruction, mxcsr - last_instruction);
 }
 
 class RandomState {

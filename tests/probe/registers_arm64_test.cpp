@@ -9,28 +9,14 @@
 #include <signal.h>
 
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <random>
 #include <stdexcept>
 
 #include "address_space.hpp"
+#include "register_state_arm64.hpp"
 #include "surroundings.hpp"
 
-namespace {
-
-struct RegisterState {
-    std::uint64_t x[31], nzcv, fpcr, fpsr;
-    std::uint64_t q[32][2];
-};
-static_assert(offsetof(RegisterState, nzcv) == 248 && offsetof(RegisterState, q) == 272);
-
-}  // namespace
-
 extern "C" {
-void through_probe(const RegisterState* before, RegisterState* after);
-void probed_leaf();
-extern const char probed_inside[];
 [[gnu::noinline]] int probed_thrower(int x) {
     if (x > 3) throw std::runtime_error("more than three");
     return x;
@@ -44,102 +30,71 @@ extern const char probed_inside[];
 namespace dynfunc {
 namespace {
 
-// What ruins every register that a call may change, and the flags.
-[[gnu::noinline]] void ruin() {
-    asm volatile(
-        "fmov d0, #1.0\n dup v1.2d, v0.d[0]\n mov v16.16b, v1.16b\n mov v17.16b, v1.16b\n mov v31.16b, v1.16b\n"
-        "movi v8.16b, #3\n cmp x0, x0\n msr fpsr, xzr\n"
-        "mov x9, #1\n mov x10, #2\n mov x11, #3\n mov x12, #4\n mov x13, #5\n mov x14, #6\n mov x15, #7\n mov x16, #8\n mov "
-        "x17, #9" ::
-            : "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "v0", "v1", "v8", "v16", "v17", "v31", "cc",
-              "memory");
-}
-[[gnu::noinline]] void ruin_general() {
-    asm volatile(
-        "cmp x0, x0\n mov x9, #1\n mov x10, #2\n mov x11, #3\n mov x12, #4\n mov x13, #5\n mov x14, #6\n mov x15, #7\n mov "
-        "x16, #8\n"
-        "mov x17, #9\n mov x7, #10\n mov x8, #11" ::
-            : "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "cc", "memory");
-}
-
-RegisterState random_state() {
-    static std::mt19937_64 random(7);
-    RegisterState state;
-    for (auto& x : state.x) x = random();
-    for (auto& q : state.q)
-        for (auto& half : q) half = random();
-    state.nzcv = random() & 0xf000'0000;
-    state.fpcr = 0x0040'0000;  // rounds up
-    state.fpsr = 0x1f;
-    return state;
-}
-
-void expect_same(const RegisterState& before, const RegisterState& after) {
-    for (int i = 0; i < 30; ++i) EXPECT_EQ(before.x[i], after.x[i]) << "x" << i;
-    for (int i = 0; i < 32; ++i)
-        for (int half = 0; half < 2; ++half) EXPECT_EQ(before.q[i][half], after.q[i][half]) << "q" << i << ", half " << half;
-    EXPECT_EQ(before.nzcv, after.nzcv);
-    EXPECT_EQ(before.fpcr, after.fpcr);
-    EXPECT_EQ(before.fpsr, after.fpsr);
-}
+using namespace test;  // register_state_arm64.hpp
 
 class Arm64Probes : public testing::Test {
 protected:
     static void SetUpTestSuite() { test::signal_that_may_change = SIGTRAP; }
     void SetUp() override {
-        const auto probe = Probe::attach(&probed_leaf, {.on_hit = [](ProbeHit&) { return AfterHit::keep; }});
+        const auto probe = Probe::attach(&quiet_whole, {.on_hit = [](ProbeHit&) { return AfterHit::keep; }});
         if (probe) return;
         ASSERT_EQ(probe.error().code, Errc::text_not_writable) << probe.error().message();
         GTEST_SKIP() << "this process cannot patch code";
     }
 };
 
-constinit RegisterState seen{};
-constinit std::uint64_t seen_pc = 0;
-constinit int hits = 0;
+struct Seen {
+    Registers registers{};
+    State state{};  // its vector registers
+    int hits = 0;
+};
 
-void copy_registers(const Registers& registers) {
-    std::memcpy(seen.x, registers.x, sizeof seen.x);
-    seen.nzcv = registers.nzcv;
-    seen_pc = registers.pc;
-    ++hits;
+AfterHit look(ProbeHit& hit) {
+    Seen& seen = *static_cast<Seen*>(hit.data);
+    seen.registers = hit.registers;
+    std::memcpy(seen.state.q, hit.registers.vectors, sizeof seen.state.q);
+    ++seen.hits;
+    spoil();
+    return AfterHit::keep;
+}
+[[gnu::target("general-regs-only")]] AfterHit look_without_vectors(ProbeHit& hit) {
+    Seen& seen = *static_cast<Seen*>(hit.data);
+    for (std::size_t i = 0; i < sizeof(Registers) / 8; ++i)
+        reinterpret_cast<std::uint64_t*>(&seen.registers)[i] = reinterpret_cast<const std::uint64_t*>(&hit.registers)[i];
+    ++seen.hits;
+    spoil_without_vectors();
+    return AfterHit::keep;
 }
 
 TEST_F(Arm64Probes, EveryRegisterIsSeenAndKept) {
-    for (const void* at : {reinterpret_cast<const void*>(&probed_leaf), static_cast<const void*>(probed_inside)}) {
+    RandomState random;
+    for (const void* at : {reinterpret_cast<const void*>(&quiet_whole), static_cast<const void*>(quiet_middle)}) {
         for (const AllowBreakpoint breakpoint : {AllowBreakpoint::never, AllowBreakpoint::always}) {
             for (const Needs needs : {Needs::registers, Needs::vectors}) {
-                const auto handler = needs == Needs::vectors ? +[](ProbeHit& hit) {
-                    copy_registers(hit.registers);
-                    std::memcpy(seen.q, hit.registers.vectors, sizeof seen.q);
-                    ruin();
-                    return AfterHit::keep;
-                } : +[](ProbeHit& hit) {
-                    for (int i = 0; i < 31; ++i) const_cast<volatile std::uint64_t&>(seen.x[i]) = hit.registers.x[i];
-                    seen.nzcv = hit.registers.nzcv;
-                    seen_pc = hit.registers.pc;
-                    ++hits;
-                    ruin_general();
-                    return AfterHit::keep;
-                };
+                Seen seen;
                 const auto probe =
-                    Probe::attach(Address::of(at), {.on_hit = handler, .needs = needs, .breakpoint = breakpoint});
+                    Probe::attach(Address::of(at), {.on_hit = needs == Needs::vectors ? &look : &look_without_vectors,
+                                                    .data = &seen,
+                                                    .needs = needs,
+                                                    .breakpoint = breakpoint});
                 ASSERT_TRUE(probe) << probe.error().message();
                 EXPECT_EQ(probe->info().site_class,
                           breakpoint == AllowBreakpoint::never ? SiteClass::whole : SiteClass::breakpoint);
-                for (int i = 0; i < 8; ++i) {
-                    RegisterState before = random_state(), after{};
-                    const int hits_before = hits;
-                    through_probe(&before, &after);
-                    EXPECT_EQ(hits, hits_before + 1);
-                    EXPECT_EQ(seen_pc, Address::of(at).value);
-                    expect_same(before, after);
-                    EXPECT_EQ(seen.x[30], after.x[30]);
-                    after.x[30] = before.x[30];
-                    if (needs == Needs::registers) std::memcpy(seen.q, before.q, sizeof seen.q);
-                    seen.fpcr = before.fpcr;
-                    seen.fpsr = before.fpsr;
-                    expect_same(before, seen);
+                for (int i = 1; i <= 8; ++i) {
+                    random.fill(state_in);
+                    state_target = reinterpret_cast<const void*>(&quiet_whole);
+                    run_state();
+                    test::expect_same(state_in, state_out, "kept");
+                    EXPECT_EQ(seen.hits, i);
+                    EXPECT_EQ(seen.registers.pc, Address::of(at).value);
+                    EXPECT_EQ(seen.registers.sp, reinterpret_cast<std::uintptr_t>(state_stack));
+                    const std::uint64_t back = seen.registers.x[link_register], begin = Address::of(&run_with_state).value;
+                    EXPECT_TRUE(begin < back && back < begin + 1000);
+                    std::memcpy(seen.state.gpr, seen.registers.x, sizeof seen.state.gpr);
+                    seen.state.nzcv = seen.registers.nzcv;
+                    keep_control(seen.state, state_in);
+                    if (needs == Needs::registers) std::memcpy(seen.state.q, state_in.q, sizeof seen.state.q);
+                    test::expect_same(state_in, seen.state, "seen");
                 }
             }
         }

@@ -13,12 +13,12 @@
 #include <string>
 
 #include "address_space.hpp"
-#include "register_state.hpp"
+#include "register_state_x86.hpp"
 
 namespace dynfunc {
 namespace {
 
-using namespace test;  // register_state.hpp
+using namespace test;  // register_state_x86.hpp
 
 struct Seen {
     Registers registers;
@@ -36,20 +36,8 @@ AfterHit look(ProbeHit& hit) {
     seen.at = hit.at;
     ++seen.hits;
     if (registers.vectors != nullptr) seen.vectors.assign(registers.vectors, registers.vectors + 16 * registers.vector_bytes);
-    if (seen.give != nullptr) {
-        for (int i = 0; i < gprs; ++i)
-            if (i != rsp) gpr_of(registers, i) = seen.give->gpr[i];
-        registers.rflags = seen.give->rflags;
-        for (std::size_t i = 0; i < 16; ++i)
-            std::memcpy(registers.vectors + i * registers.vector_bytes, seen.give->ymm[i],
-                        std::min<std::size_t>(registers.vector_bytes, 32));
-    }
-    spoil_registers(has_ymm());
-    volatile double inexact = 1.0;
-    inexact = inexact / 3.0;
-    const std::uint32_t other_rounding = 0x1f80 | 0x6000;
-    asm volatile("ldmxcsr %0" : : "m"(other_rounding));
-    errno = 4711;
+    if (seen.give != nullptr) give_registers(registers, *seen.give);
+    spoil();
     return AfterHit::keep;
 }
 
@@ -60,10 +48,7 @@ AfterHit look(ProbeHit& hit) {
         reinterpret_cast<std::uint64_t*>(&seen.registers)[i] = reinterpret_cast<const std::uint64_t*>(&hit.registers)[i];
     seen.at.value = hit.at.value;
     ++seen.hits;
-    asm volatile("mov $7,%%eax; mov %%rax,%%rcx; mov %%rax,%%r8; mov %%rax,%%r11; cmp %%eax,%%eax"
-                 :
-                 :
-                 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory");
+    spoil_without_vectors();
     return AfterHit::keep;
 }
 

@@ -29,7 +29,7 @@ std::uint64_t return_around_noexcept(Inside, void* data) noexcept;  // the same
 // Calls itself n times, and `inside` at the bottom: inside(data) + n.
 std::uint64_t return_deep(std::uint64_t n, Inside inside, void* data);
 
-// In return_functions.S. Ends in a jump to a function that is probed too: 2 x + 3.
+// In return_functions_<machine>.S. Ends in a jump to a function that is probed too: 2 x + 3.
 std::uint64_t return_tail_first(std::uint64_t x);
 std::uint64_t return_tail_second(std::uint64_t x);  // 2 x + 1
 // Jumps to inside(data).
@@ -40,6 +40,12 @@ std::uint64_t return_tail_deep(std::uint64_t n, Inside inside, void* data);
 std::uint64_t return_wait(std::uint64_t words[2]);
 // Calls f(a, b) and keeps six values in registers that belong to the caller meanwhile: f's result, or ~0 if one is changed.
 std::uint64_t return_keeps_registers(std::uint64_t (*f)(std::uint64_t, std::uint64_t), std::uint64_t a, std::uint64_t b);
+
+// As return_around(), which it calls as a slot would, but without unwind information.
+std::uint64_t return_bare_slot(Inside inside, void* data);
+
+// The address of a stub of the linker's, through which a function of another object is called.
+const void* return_stub_of_linker();
 
 // Writes to every word of so many bytes below its own return address.
 void return_overwrite_stack(std::size_t bytes);

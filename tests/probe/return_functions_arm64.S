@@ -78,6 +78,28 @@
     ret
     end return_keeps_registers
 
+    .globl return_bare_slot
+    .type return_bare_slot,%function
+return_bare_slot:
+    adrp x9,return_bare_caller
+    str x30,[x9,:lo12:return_bare_caller]
+    bl return_around
+    adrp x9,return_bare_caller
+    ldr x30,[x9,:lo12:return_bare_caller]
+    ret
+    .size return_bare_slot,.-return_bare_slot
+    .local return_bare_caller
+    .comm return_bare_caller,8,8
+
+    function return_stub_of_linker
+    adr x0,1f
+    ldr w9,[x0]
+    sbfiz x9,x9,#2,#26
+    add x0,x0,x9
+    ret
+1:  bl strverscmp
+    end return_stub_of_linker
+
     function return_overwrite_stack
     mov w9,#0x5a5a
     sub x10,sp,x0

@@ -110,6 +110,22 @@
     ret
     end return_keeps_registers
 
+    .globl return_bare_slot
+    .type return_bare_slot,@function
+return_bare_slot:
+    pop return_bare_caller(%rip)
+    call return_around@PLT
+    push return_bare_caller(%rip)
+    ret
+    .size return_bare_slot,.-return_bare_slot
+    .local return_bare_caller
+    .comm return_bare_caller,8,8
+
+    function return_stub_of_linker
+    lea strverscmp@PLT(%rip),%rax
+    ret
+    end return_stub_of_linker
+
     function return_overwrite_stack
     neg %rdi
     mov $0x5a5a5a5a,%eax

@@ -2,17 +2,17 @@
 // Every register survives a call that is tracked, skipped or missed, at its entry and at its return; handlers see what is in
 // them, and the caller finds what they make of it. Compilers keep values in any register over calls of functions that they know
 // (-fipa-ra), and pass arguments and results of every kind in every one.
+#include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <complex>
 
-#include "register_state.hpp"
+#include DYNFUNC_TEST_REGISTER_STATE
 #include "returns.hpp"
 
 namespace dynfunc {
 namespace {
 
-using namespace test;  // register_state.hpp
+using namespace test;  // register_state_<machine>.hpp
 
 struct Look {
     Registers registers{};
@@ -23,32 +23,10 @@ struct Look {
     void operator()(Registers& now) {
         registers = now;
         ++times;
-        if (now.vectors != nullptr) vectors.assign(now.vectors, now.vectors + 16 * now.vector_bytes);
-        if (give == nullptr) return;
-        for (int i = 0; i < gprs; ++i)
-            if (i != rsp) gpr_of(now, i) = give->gpr[i];
-        now.rflags = give->rflags;
-        for (std::size_t i = 0; i < 16; ++i)
-            std::memcpy(now.vectors + i * now.vector_bytes, give->ymm[i], std::min<std::size_t>(now.vector_bytes, 32));
+        if (now.vectors != nullptr) vectors.assign(now.vectors, now.vectors + vector_registers * now.vector_bytes);
+        if (give != nullptr) give_registers(now, *give);
     }
 };
-
-// Whatever a compiled handler may use, is used.
-void spoil() {
-    spoil_registers(has_ymm());
-    volatile double inexact = 1.0;
-    inexact = inexact / 3.0;
-    const std::uint32_t other_rounding = 0x1f80 | 0x6000;
-    asm volatile("ldmxcsr %0" : : "m"(other_rounding));
-    errno = 4711;
-}
-
-// Where x87 registers do not hold what the test compares.
-void spoil_with_x87() {
-    spoil();
-    volatile long double extended = 1.0L;
-    extended = extended / 3.0L;
-}
 
 struct Looks {
     Look entry, end;
@@ -77,10 +55,7 @@ ReturnOptions<Data> looking(Looks& looks) {
     for (std::size_t i = 0; i < sizeof(Registers) / 8; ++i)
         reinterpret_cast<std::uint64_t*>(&look.registers)[i] = reinterpret_cast<const std::uint64_t*>(&now)[i];
     ++look.times;
-    asm volatile("mov $7,%%eax; mov %%rax,%%rcx; mov %%rax,%%r8; mov %%rax,%%r11; cmp %%eax,%%eax"
-                 :
-                 :
-                 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory");
+    spoil_without_vectors();
 }
 [[gnu::target("general-regs-only")]] Track enter_without_vectors(Data& data, Registers& registers) {
     copy_registers(data->entry, registers);
@@ -96,51 +71,38 @@ ReturnOptions<Data> looking_without_vectors(Looks& looks) {
             .needs = Needs::registers};
 }
 
-struct Case {
-    const char* name;
-    void (*function)();
-    AllowBreakpoint breakpoint;
-};
-constexpr Case cases[] = {{"whole", &quiet_whole, AllowBreakpoint::if_needed},
-                          {"guarded", &quiet_guarded, AllowBreakpoint::if_needed},
-                          {"trap", &quiet_guarded, AllowBreakpoint::always}};
-
 class ReturnRegisters : public Returns {
 protected:
-    // The flags are nobody's when a function has returned, but for the direction, which is clear; nor is what the last x87
-    // instruction was.
     static void expect_same(const State& before, State after, const char* what) {
-        constexpr std::size_t last_instruction = 6, mxcsr = 24;
-        EXPECT_EQ(after.rflags & direction_flag, 0u) << what;
-        after.rflags = before.rflags;
-        std::memcpy(after.fx + last_instruction, before.fx + last_instruction, mxcsr - last_instruction);
+        forget_what_calls_change(before, after, what);
         test::expect_same(before, after, what);
     }
 
-    void run(const Case& each) {
+    void run(const QuietFunction& each) {
         random_.fill(state_in, false);
         state_target = reinterpret_cast<const void*>(each.function);
         errno = 12;
-        run_with_state(has_ymm());
+        run_state();
         EXPECT_EQ(errno, 12);
     }
     // The function changes no register: each is the same everywhere.
     static void expect_seen(const Look& look, const char* what) {
         for (int i = 0; i < gprs; ++i) {
             Registers copy = look.registers;
-            EXPECT_TRUE(i == rsp || gpr_of(copy, i) == state_in.gpr[i]) << what << " saw register " << i;
+            EXPECT_TRUE(!is_kept(i) || gpr_of(copy, i) == state_in.gpr[i]) << what << " saw register " << i;
         }
         if (look.vectors.empty()) return;
-        const std::size_t width = look.registers.vector_bytes, compared = std::min<std::size_t>(width, has_ymm() ? 32 : 16);
-        for (std::size_t i = 0; i < 16; ++i)
-            EXPECT_EQ(std::memcmp(look.vectors.data() + i * width, state_in.ymm[i], compared), 0) << what << " vector " << i;
+        const std::size_t width = look.registers.vector_bytes, compared = std::min(width, known_vector_bytes());
+        for (std::size_t i = 0; i < vector_registers; ++i)
+            EXPECT_EQ(std::memcmp(look.vectors.data() + i * width, vector_of(state_in, i), compared), 0)
+                << what << " vector " << i;
     }
 
     RandomState random_;
 };
 
 TEST_F(ReturnRegisters, SurviveAndAreSeen) {
-    for (const Case& each : cases) {
+    for (const QuietFunction& each : quiet_functions) {
         for (const Needs needs : {Needs::vectors, Needs::registers}) {
             Looks looks;
             auto options = needs == Needs::vectors ? looking(looks) : looking_without_vectors(looks);
@@ -156,10 +118,11 @@ TEST_F(ReturnRegisters, SurviveAndAreSeen) {
                 expect_seen(looks.entry, "entry");
                 expect_seen(looks.end, "return");
                 const auto stack = reinterpret_cast<std::uintptr_t>(state_stack);
-                EXPECT_EQ(looks.entry.registers.rsp, stack - 8);
-                EXPECT_EQ(looks.entry.registers.rip, Address::of(each.function).value);
-                EXPECT_EQ(looks.end.registers.rsp, stack) << "the caller's";
-                const std::uint64_t back = looks.end.registers.rip, begin = Address::of(&run_with_state).value;
+                EXPECT_EQ(looks.entry.registers.stack_pointer(), stack - return_address_bytes);
+                EXPECT_EQ(looks.entry.registers.instruction_pointer(), Address::of(each.function).value);
+                EXPECT_EQ(looks.end.registers.stack_pointer(), stack) << "the caller's";
+                const std::uint64_t back = looks.end.registers.instruction_pointer(),
+                                    begin = Address::of(&run_with_state).value;
                 EXPECT_TRUE(begin < back && back < begin + 1000) << "where the caller goes on";
                 EXPECT_EQ(looks.end.registers.vectors != nullptr, needs == Needs::vectors);
             }
@@ -171,7 +134,7 @@ TEST_F(ReturnRegisters, SurviveAndAreSeen) {
 
 // No instance is free, or on_entry does not want the call: nothing else may differ.
 TEST_F(ReturnRegisters, SurviveCallsThatAreNotTracked) {
-    for (const Case& each : cases) {
+    for (const QuietFunction& each : quiet_functions) {
         Looks looks;
         looks.track = Track::skip;
         auto options = looking(looks);
@@ -205,7 +168,7 @@ TEST_F(ReturnRegisters, SurviveCallsThatAreNotTracked) {
 }
 
 TEST_F(ReturnRegisters, BecomeWhatTheHandlersMakeThem) {
-    for (const Case& each : cases) {
+    for (const QuietFunction& each : quiet_functions) {
         for (const bool at_entry : {false, true}) {
             State given;
             Looks looks;
@@ -217,9 +180,9 @@ TEST_F(ReturnRegisters, BecomeWhatTheHandlersMakeThem) {
             for (int round = 0; round < 300 && !HasFailure(); ++round) {
                 random_.fill(given, false);
                 random_.fill(state_in, false);
-                std::memcpy(given.fx, state_in.fx, 160);  // x87 and MXCSR are not the handler's
+                keep_control(given, state_in);
                 state_target = reinterpret_cast<const void*>(each.function);
-                run_with_state(has_ymm());
+                run_state();
                 expect_same(given, state_out, each.name);
             }
         }
@@ -233,25 +196,26 @@ TEST_F(ReturnRegisters, SurviveSeveralProbes) {
     for (int i = 0; i < 4; ++i) {
         auto options = i % 2 == 0 ? looking(looks[i]) : looking_without_vectors(looks[i]);
         options.priority = -i;
-        auto probe = ReturnProbe<Data>::attach(&quiet_guarded, options);
+        options.breakpoint = quiet_functions[1].breakpoint;
+        auto probe = ReturnProbe<Data>::attach(quiet_functions[1].function, options);
         ASSERT_TRUE(probe) << probe.error().message();
         probes.push_back(std::move(*probe));
     }
     for (int round = 1; round <= 300 && !HasFailure(); ++round) {
-        run(cases[1]);
+        run(quiet_functions[1]);
         expect_same(state_in, state_out, "several");
-        for (const Looks& each : looks) {
+        for (Looks& each : looks) {
             EXPECT_EQ(each.end.times, round);
             expect_seen(each.entry, "entry");
             expect_seen(each.end, "return");
-            EXPECT_EQ(each.end.registers.rsp, reinterpret_cast<std::uintptr_t>(state_stack));
+            EXPECT_EQ(each.end.registers.stack_pointer(), reinterpret_cast<std::uintptr_t>(state_stack));
         }
     }
 }
 
 // Signatures.
 
-[[gnu::target("avx")]] void add_wide(std::string& text) {
+DYNFUNC_TEST_WIDE_TARGET void add_wide(std::string& text) {
     const Wide wide = returns_wide(Wide{1, 2, 3, 4, 5, 6, 7, 8}, Wide{5, 6, 7, 8, 9, 10, 11, 12});
     float parts[8];
     std::memcpy(parts, &wide, sizeof parts);
@@ -291,7 +255,7 @@ std::string results_of_all_signatures() {
     add(returns_bool(2));
     add(returns_variadic(&variadic, "%d %.3f %s %Lg %lld", 5, 2.5, "text", 1.25L, 1LL << 40));
     text += variadic + ' ';
-    if (has_ymm()) add_wide(text);
+    if (has_wide()) add_wide(text);
     for (std::uint64_t seed = 1; seed < 50; ++seed) add(returns_kept_over_calls(seed, static_cast<double>(seed) / 7));
     return text;
 }
@@ -313,18 +277,18 @@ TEST_F(ReturnRegisters, SignaturesOfEveryKind) {
                                            Address::of(&returns_wide)};
     auto probe = ReturnProbe<Ends*>::attach(targets, {.on_entry =
                                                           [](Ends*&, Registers&) {
-                                                              spoil_with_x87();
+                                                              spoil_everything();
                                                               return Track::track;
                                                           },
                                                       .on_return =
                                                           [](Ends*& data, Registers&) {
                                                               ++data->returns;
-                                                              spoil_with_x87();
+                                                              spoil_everything();
                                                           },
                                                       .on_create = [&](Ends*& data) { data = &ends; }});
     ASSERT_TRUE(probe) << probe.error().message() << " " << probe.error().element;
     for (int round = 0; round < 20; ++round) ASSERT_EQ(results_of_all_signatures(), expected);
-    const int each_round = 15 + (has_ymm() ? 1 : 0) + 49 * 21;
+    const int each_round = 15 + (has_wide() ? 1 : 0) + 49 * 21;
     EXPECT_EQ(ends.returns, 20 * each_round);
     EXPECT_EQ(probe->counts().missed, 0u);
     EXPECT_EQ(probe->in_flight(), 0u);
@@ -339,10 +303,10 @@ TEST_F(ReturnRegisters, TheCallersAreKept) {
     const auto probe =
         ReturnProbe<NoCallData>::attach(&return_twice, {.on_entry =
                                                             [](NoCallData&, Registers&) {
-                                                                spoil_with_x87();
+                                                                spoil_everything();
                                                                 return Track::track;
                                                             },
-                                                        .on_return = [](NoCallData&, Registers&) { spoil_with_x87(); }});
+                                                        .on_return = [](NoCallData&, Registers&) { spoil_everything(); }});
     ASSERT_TRUE(probe) << probe.error().message();
     EXPECT_EQ(return_keeps_registers([](std::uint64_t a, std::uint64_t) { return return_twice(a); }, 20, 22), 40u);
     EXPECT_EQ(probe->counts().calls, 1u);

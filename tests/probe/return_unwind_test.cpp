@@ -658,32 +658,7 @@ TEST_F(ReturnUnwind, TheUnwinderThatIsAskedForThrows) {
     EXPECT_EQ(ended.status, terminated) << "signal " << ended.signal;
 }
 
-#ifndef DYNFUNC_TEST_WITHOUT_ASSEMBLY
 // The control: as a slot does it, but without unwind information.
-extern "C" std::uint64_t return_test_slot(test::Inside, void*);
-asm(".text\n"
-    ".type return_test_slot,@function\n"
-    "return_test_slot:\n"
-    "    pop return_test_slot_caller(%rip)\n"
-    "    call *%rax\n"
-    "    push return_test_slot_caller(%rip)\n"
-    "    ret\n"
-    ".size return_test_slot,.-return_test_slot\n"
-    ".local return_test_slot_caller\n"
-    ".comm return_test_slot_caller,8,8\n");
-[[gnu::noinline]] std::uint64_t through_a_slot(test::Inside inside, void* data) {
-    std::uint64_t result;
-    // Beyond the red zone, with the stack aligned as a function expects it.
-    asm volatile(
-        "mov %%rsp,%%rbx; sub $256,%%rsp; and $-16,%%rsp\n"
-        "call return_test_slot\n"
-        "mov %%rbx,%%rsp"
-        : "=a"(result), "+D"(inside), "+S"(data)
-        : "a"(&return_around)
-        : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
-    return result;
-}
-
 TEST_F(ReturnUnwind, ASlotWithoutUnwindInformationIsNoticed) {
     const auto throws_through = [](bool is_slot) {
         return test::in_child([is_slot] {
@@ -691,7 +666,7 @@ TEST_F(ReturnUnwind, ASlotWithoutUnwindInformationIsNoticed) {
             auto end = []() -> int { throw Thrown(1); };
             const auto inside = &test::call_inside<decltype(end)>;
             try {
-                is_slot ? through_a_slot(inside, &end) : return_around(inside, &end);
+                (is_slot ? &test::return_bare_slot : &return_around)(inside, &end);
             } catch (const Thrown&) {
                 return 0;
             }
@@ -699,14 +674,13 @@ TEST_F(ReturnUnwind, ASlotWithoutUnwindInformationIsNoticed) {
         });
     };
     auto good = [] { return 41; };
-    EXPECT_EQ(through_a_slot(&test::call_inside<decltype(good)>, &good), 42u) << "the control itself works";
+    EXPECT_EQ(test::return_bare_slot(&test::call_inside<decltype(good)>, &good), 42u) << "the control itself works";
     EXPECT_EQ(throws_through(true).status, terminated);
     EXPECT_EQ(throws_through(false).status, 0);
     Seen seen;
     const auto probe = attach_counting(&return_around, seen);
     EXPECT_EQ(throws_through(false).status, 0);
 }
-#endif  // DYNFUNC_TEST_WITHOUT_ASSEMBLY
 
 }  // namespace
 }  // namespace dynfunc

@@ -19,10 +19,10 @@ namespace dynfunc::test {
 
 // By the word of the stack that has the return address. Where that is in a register, a function keeps it where it likes.
 #if defined(__x86_64__)
-inline constexpr bool finds_left_calls = true;
+inline constexpr bool finds_left_calls = true, stubs_have_unwind_information = true;
 inline constexpr std::size_t return_address_bytes = sizeof(void*);  // on the stack
 #else
-inline constexpr bool finds_left_calls = false;
+inline constexpr bool finds_left_calls = false, stubs_have_unwind_information = false;
 inline constexpr std::size_t return_address_bytes = 0;
 #endif
 inline constexpr const char* not_found =

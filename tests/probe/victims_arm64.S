@@ -81,4 +81,32 @@ victim_\kind\()_\where:
     victim \kind,page,12,4092
     .endr
 
+// unsigned long call_stepped(Victim f, unsigned long a, unsigned long b): between two breakpoints for who steps through f
+// (stepping_arm64.hpp).
+    .p2align 4
+    .globl call_stepped
+    .hidden call_stepped
+    .type call_stepped,%function
+call_stepped:
+    .cfi_startproc
+    stp x29,x30,[sp,#-16]!
+    .cfi_def_cfa_offset 16
+    .cfi_offset x29,-16
+    .cfi_offset x30,-8
+    mov x29,sp
+    mov x9,x0
+    mov x0,x1
+    mov x1,x2
+    mov x2,#0
+    brk #0x5701
+    blr x9
+    brk #0x5702
+    ldp x29,x30,[sp],#16
+    .cfi_def_cfa_offset 0
+    .cfi_restore x29
+    .cfi_restore x30
+    ret
+    .cfi_endproc
+    .size call_stepped,.-call_stepped
+
     .section .note.GNU-stack,"",%progbits

@@ -8,6 +8,7 @@ DYNFUNC_TEST_DECLARE_4(branch)
 DYNFUNC_TEST_DECLARE_4(bit)
 DYNFUNC_TEST_DECLARE_4(pair)
 DYNFUNC_TEST_DECLARE_4(breakpoint)
+unsigned long call_stepped(Victim function, unsigned long a, unsigned long b);
 }
 
 inline constexpr std::array<VictimKind, 7> victim_kinds{{
