@@ -36,7 +36,7 @@ constexpr Capabilities machine{
 constexpr std::uint32_t bl = 0x9400'0000, imm26_mask = 0x03ff'ffff;
 
 // The slot form with all its immediates 0, and the bits that are not immediates.
-constexpr std::uint32_t adrp_x16 = 0x9000'0010, adrp_mask = 0x9f00'001f;
+constexpr std::uint32_t adrp_x16 = 0x9000'0010, adr_x16 = 0x1000'0010, adr_mask = 0x9f00'001f;
 constexpr std::uint32_t add_x16_x16 = 0x9100'0210, add_mask = 0xffc0'03ff;
 constexpr std::uint32_t ldar_x16_x16 = 0xc8df'fe10;
 
@@ -46,11 +46,21 @@ constexpr Instruction instruction(std::uint32_t word) noexcept {
                        .size = word_bytes};
 }
 
-// adrp: the 4 KiB page of `at`, plus a signed number of pages that stands in two pieces: immlo in bits 30:29, immhi in 23:5.
-constexpr Address page_of_adrp(std::uint32_t word, Address at) noexcept {
-    const std::uint32_t pages = (word >> 5 & 0x7'ffff) << 2 | (word >> 29 & 3);
-    const std::int64_t signed_pages = static_cast<std::int32_t>(pages << 11) >> 11;
-    return Address{(at.value & ~std::uintptr_t{0xfff}) + static_cast<std::uintptr_t>(signed_pages * 4096)};
+// adr and adrp: a signed number that stands in two pieces: immlo in bits 30:29, immhi in 23:5.
+constexpr std::int64_t operand_of_adr(std::uint32_t word) noexcept {
+    const std::uint32_t number = (word >> 5 & 0x7'ffff) << 2 | (word >> 29 & 3);
+    return static_cast<std::int32_t>(number << 11) >> 11;
+}
+
+// What two instructions leave in x16; 0 if they are no such ones. Linkers relax the first pair to the second where the slot is
+// within 1 MiB (aaelf64, "Relocation optimization"; LLVM's does).
+//     adrp x16, slot; add x16, x16, :lo12:slot
+//     nop; adr x16, slot
+constexpr Address loaded_by(std::uint32_t first, std::uint32_t second, Address at) noexcept {
+    if (first == nop && (second & adr_mask) == adr_x16) return at + word_bytes + operand_of_adr(second);
+    if ((first & adr_mask) != adrp_x16 || (second & add_mask) != add_x16_x16) return {};
+    const Address page{at.value & ~std::uintptr_t{0xfff}};
+    return page + (operand_of_adr(first) * 4096 + (second >> 10 & 0xfff));
 }
 
 }  // namespace
@@ -67,14 +77,11 @@ Result<Instruction> encode_site(SiteKind kind, Address site, Address target) noe
     return instruction((kind == SiteKind::call ? bl : b) | imm26);
 }
 
-// nop; adrp x16, slot; add x16, x16, :lo12:slot; ldar x16, [x16]; br x16.
+// nop; two instructions that load the slot's address; ldar x16, [x16]; br x16.
 bool is_slot_jump(std::span<const std::byte> code, Address site, Address slot) noexcept {
     if (code.size() < slot_jump_words * word_bytes) return false;
-    const std::uint32_t adrp = word_at(code, 1), add = word_at(code, 2);
-    if (word_at(code, 0) != nop || (adrp & adrp_mask) != adrp_x16 || (add & add_mask) != add_x16_x16 ||
-        word_at(code, 3) != ldar_x16_x16 || word_at(code, 4) != br_x16)
-        return false;
-    return page_of_adrp(adrp, site + word_bytes) + static_cast<std::ptrdiff_t>(add >> 10 & 0xfff) == slot;
+    return word_at(code, 0) == nop && loaded_by(word_at(code, 1), word_at(code, 2), site + word_bytes) == slot &&
+           word_at(code, 3) == ldar_x16_x16 && word_at(code, 4) == br_x16;
 }
 
 bool is_branch_jump(std::span<const std::byte> code) noexcept {

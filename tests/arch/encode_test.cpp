@@ -213,12 +213,13 @@ TEST(IsSlotJump, RefusesEveryInstructionOfASite) {
 
 // Each bit belongs to the opcode, a register or the address, so no other pattern names the same slot.
 TEST(IsSlotJump, RefusesEveryFlippedBit) {
-    const SlotSample& whole = slot_jumps.front();
-    for (std::size_t bit = 0; bit < std::size_t{expected_capabilities.slot_jump_bytes} * 8; ++bit) {
-        SCOPED_TRACE(bit);
-        std::vector<std::uint8_t> bytes = whole.bytes;
-        bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1u << bit % 8);
-        EXPECT_FALSE(is_slot_jump(bytes_of(bytes), whole.site, whole.slot));
+    for (const SlotSample& whole : slot_jumps) {
+        for (std::size_t bit = 0; bit < std::size_t{expected_capabilities.slot_jump_bytes} * 8; ++bit) {
+            SCOPED_TRACE(std::string(whole.what) + ", bit " + std::to_string(bit));
+            std::vector<std::uint8_t> bytes = whole.bytes;
+            bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1u << bit % 8);
+            EXPECT_FALSE(is_slot_jump(bytes_of(bytes), whole.site, whole.slot));
+        }
     }
 }
 

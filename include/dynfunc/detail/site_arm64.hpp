@@ -9,6 +9,7 @@
 //                 add  x16, x16, :lo12:slot
 //                 ldar x16, [x16]                    (A) a branch orders no loads behind it: without the acquire the target might
 //                 br   x16                               read what was there before the slot was written
+//                 (where the slot is within 1 MiB, linkers may make `nop; adr x16, slot` of the second and the third)
 //     patched by the library: the first word only, one aligned 4-byte store
 //                 b    target
 //     Both are instructions that the manual lets be replaced by one another while cores run them (Arm ARM, B2.2.5); adrp is none.
