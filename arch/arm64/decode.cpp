@@ -14,9 +14,8 @@ constexpr bool is_breakpoint(std::uint32_t word) noexcept { return (word & 0xffe
 
 // How many bytes a load of a literal reads: w, s: 4; x, d: 8; ldrsw: 4; q: 16; a prefetch none.
 constexpr std::ptrdiff_t literal_bytes(std::uint32_t word) noexcept {
-    constexpr std::uint32_t vector_bit = 1u << 26;
-    constexpr std::ptrdiff_t general[] = {4, 8, 4, 0}, vector[] = {4, 8, 16, 0};
-    return ((word & vector_bit) != 0 ? vector : general)[word >> 30];
+    constexpr std::ptrdiff_t bytes[2][4] = {{4, 8, 4, 0}, {4, 8, 16, 0}};  // general, vector
+    return bytes[word >> 26 & 1][word >> 30];
 }
 
 constexpr bool is_add(std::uint32_t word) noexcept {
