@@ -14,6 +14,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <thread>
 
@@ -93,8 +94,16 @@ int race(Protocol protocol, std::chrono::milliseconds limit) {
             if (const int result = function(1); result < 16 || result >= 16 + static_cast<int>(test::copies)) wrong = true;
     });
     const auto end = std::chrono::steady_clock::now() + limit;
-    for (std::size_t i = 0; !wrong && (i % 1024 != 0 || std::chrono::steady_clock::now() < end); ++i)
+    // As fast as can be for a while, then with pauses between: a processor that is interrupted all the time seldom gets to
+    // fetch.
+    constexpr std::size_t turn = 1024;
+    std::uint32_t random = 1;
+    for (std::size_t i = 0; !wrong && (i % turn != 0 || std::chrono::steady_clock::now() < end); ++i) {
         store(protocol, page.alias(offset), jumps[i % jumps.size()]);
+        if (i / turn % 2 == 0) continue;
+        random = random * 1'664'525 + 1'013'904'223;
+        for (std::uint32_t k = random >> 26; k != 0; --k) asm volatile("pause");
+    }
     stop = true;
     caller.join();
     return wrong ? 1 : 0;
