@@ -10,7 +10,6 @@ from many_builds import Failed
 WORD_BYTES = 8  # inside which one store replaces a distance
 
 BRANCH_BYTES = 40      # sizeof(BranchRecord)
-SITE_BYTES = 5         # of a branch site
 MOMENTS = ['start', 'retargeted', 'null', 'back', 'always', 'never']
 NEVER_CHANGED = 'sites::constant'
 NOT_READ = 'what it calls was never changed, so it was not looked at'
@@ -81,17 +80,18 @@ def is_looked_for(when, moment):
 
 def is_to_be_patched(when, now, site, oracle, name):
     """Whether this site must be patched at this moment; None: cannot be said."""
-    if now.name == 'never' or site.field % WORD_BYTES + FIELD_BYTES > WORD_BYTES:
+    machine = oracle.elf.machine
+    if now.name == 'never' or (machine.straddles and site.field % WORD_BYTES + FIELD_BYTES > WORD_BYTES):
         return False
     if when == 'on change' and site.callee == NEVER_CHANGED and now.name != 'always':
         return False
     kind, _, target, *_ = next(key for key in now.keys if key[1] == site.callee)
     if kind == 'function':
-        return target != 0 and abs(target - (site.field + FIELD_BYTES)) < 2**31
+        return target != 0 and abs(target - (site.field + machine.addend)) < machine.reach
     # Callbacks are attached in between, by the program, where they lie.
     if now.name not in ('retargeted', 'null'):
         return False
-    is_far = abs(now.bases[PROGRAM] - now.bases[LINKED]) > 2**32
+    is_far = abs(now.bases[PROGRAM] - now.bases[LINKED]) > 2 * machine.reach
     return True if name == PROGRAM else False if is_far else None
 
 
@@ -165,7 +165,7 @@ def check_text(now, oracles, folder):
         for first in range(0, branches.size, BRANCH_BYTES):
             (distance,) = struct.unpack_from('<i', elf.data, branches.offset + first)
             at = branches.address + first + distance
-            may_differ.update(range(at, at + SITE_BYTES) if distance else ())
+            may_differ.update(range(at, at + elf.machine.branch_site_bytes) if distance else ())
         base = now.bases[name] - elf.lowest
         patched = {site.field - base for site in now.sites if site.patched and site.field - base in oracle.sites}
         changed = set()

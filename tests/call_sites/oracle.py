@@ -13,6 +13,8 @@ every way to have call sites patched; each time
 - code has changed nowhere else.
 
     oracle.py --include DIR... --shared-library FILE [--static-library FILE] [--gcc CMD] [--clang CMD] [--only TEXT] [--keep DIR]
+    oracle.py ... --machine arm64 --keep DIR --only-make     the builds for arm64, which another machine runs:
+    oracle.py ... --machine arm64 --keep DIR --made
     oracle.py ... --self-check     one build, and then with wrong lists, with a byte changed, and with a function that
                                    is missing in the unwind table: each time the comparison has to fail
 
@@ -30,7 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support
 from many_builds import (CET, GC, GOLD, LLD, NO_PIE, Build, Failed, Skipped, Toolchains, arguments_of, build_all, parser, run,
                          to_link)
 
-from expected import LINKED, LLD_ONE_SEGMENT, ONE_SEGMENT, PROGRAM, Elf, Oracle
+from expected import LINKED, LLD_ONE_SEGMENT, MACHINES, ONE_SEGMENT, PROGRAM, X86, Elf, Oracle, disassemble, disassembly_of
 from observed import MOMENTS, check_run, check_text, moments_of
 
 SOURCES = pathlib.Path(__file__).resolve().parent / 'program'
@@ -47,7 +49,26 @@ CANNOT_PATCH = ['no code is patched in this process', 'made without Zydis']  # r
 
 # compiler, how the library is linked, options. Every option stands with each compiler that has it; every pair of what the
 # linker sees (form of the code, link-time optimiser, linker, garbage collection, landing pads) stands somewhere.
-BUILDS = [
+BTI = '-mbranch-protection=standard'
+BUILDS_OF_ARM64 = [
+    ('gcc', 'shared', '-O2'),
+    ('gcc', 'shared', '-O0'),
+    ('gcc', 'shared', '-O3 -fno-plt'),
+    ('gcc', 'shared', f'-Os {BTI}'),
+    ('gcc', 'static', f'-O2 {GC} {ONE_SEGMENT}'),
+    ('gcc', 'shared', f'-O2 {NO_PIE} {ONE_SEGMENT} -mpc-relative-literal-loads'),
+    ('gcc', 'shared', f'-Os -mcmodel=tiny {NO_PIE} {BTI}'),
+    ('gcc', 'shared', '-O2 -flto'),
+    ('gcc', 'shared', f'-O1 -flto {BTI} {GC}'),
+    ('gcc', 'shared', f'-O3 {GOLD} {BTI}'),
+    ('clang', 'shared', '-O0'),
+    ('clang', 'shared', '-O2'),
+    ('clang', 'shared', f'-Os {NO_PIE} {ONE_SEGMENT}'),
+    ('clang', 'shared', f'-O3 {LLD} {GC} {BTI} -fno-plt'),
+    ('clang', 'static', f'-O2 -flto {LLD} {GC}'),
+    ('clang', 'shared', f'-Os -flto=thin {LLD} {LLD_ONE_SEGMENT} {BTI}'),
+]
+BUILDS_OF_X86 = [
     ('gcc', 'shared', '-O0'),
     ('gcc', 'shared', '-O2'),
     ('gcc', 'shared', '-O3 -fno-plt'),
@@ -92,7 +113,7 @@ def is_for_compiler(option):
 def link(build, arguments, command, folder, log):
     options = shlex.split(build.options)
     common = [*command, '-std=c++23', '-Wall', '-Wextra', '-Werror', '-g0']
-    common += [f'-I{include}' for include in arguments.include]
+    common += [f'-I{include}' for include in [*arguments.include, SOURCES / arguments.machine.folder]]
     shared_options = [*(option for option in options if option not in PROGRAM_ONLY), '-fPIC', '-shared']
     to_objects, to_program = to_link(arguments, build.link)
     for_linked, for_program = folder / 'for_linked', folder / 'for_program'
@@ -108,6 +129,7 @@ def link(build, arguments, command, folder, log):
         # gold ends with an internal error when it is to emit relocations and to collect garbage.
         emits = not (GOLD in build.options and GC in build.options)
         run([*line, '-o', folder / name, *(['-Wl,--emit-relocs'] if emits else [])], log)
+        disassemble(folder / name, log)
         # What is checked is what users link: --emit-relocs changes no code. (With -flto it would be compiled once more.)
         if emits and '-flto' not in build.options:
             plain = folder / f'plain-{name}'
@@ -142,8 +164,11 @@ def check_all(outputs, oracles, folder):
 
 
 def run_all(build, command, arguments, folder, log):
-    link(build, arguments, command, folder, log)
-    oracles = {name: Oracle(folder / name, log) for name in (PROGRAM, LINKED)}
+    if not arguments.made:
+        link(build, arguments, command, folder, log)
+    elif not disassembly_of(folder / LINKED).exists():
+        raise Skipped('it was not made')
+    oracles = {name: Oracle(folder / name) for name in (PROGRAM, LINKED)}
     for oracle in oracles.values():
         oracle.check_program_is_worth_it(build)
     outputs = {}
@@ -153,6 +178,9 @@ def run_all(build, command, arguments, folder, log):
 
 
 def make(build, command, arguments, folder, log):
+    if arguments.only_make:
+        link(build, arguments, command, folder, log)
+        return 'made', None
     outputs, oracles = run_all(build, command, arguments, folder, log)
     results = check_all(outputs, oracles, folder)
     text = ' + '.join(str(len(oracle.sites)) for oracle in oracles.values()) + ' sites ('
@@ -242,12 +270,16 @@ def self_check(outputs, oracles, folder, log):
 def main():
     options = parser(__doc__)
     options.add_argument('--self-check', action='store_true', help='whether the comparison fails where it must')
+    options.add_argument('--machine', choices=['x86', 'arm64'], default='x86', help='that the builds are for')
+    options.add_argument('--only-make', action='store_true', help='make them, in the folder of --keep, and run none')
+    options.add_argument('--made', action='store_true', help='run those that are in the folder of --keep')
     arguments = arguments_of(options)
-    builds = [Build(*row) for row in BUILDS]
+    arguments.machine = next(machine for machine in MACHINES.values() if machine.folder == arguments.machine)
+    builds = [Build(*row) for row in (BUILDS_OF_X86 if arguments.machine is X86 else BUILDS_OF_ARM64)]
+    toolchains = None if arguments.made else Toolchains(arguments)
     if arguments.self_check:
-        commands = Toolchains(arguments).commands
-        builds = [build for build in builds if commands[build.compiler] and build.options == '-O2'][:1]
-    return build_all(builds, arguments, make)
+        builds = [build for build in builds if build.options == '-O2' and not (toolchains and toolchains.why_not(build))][:1]
+    return build_all(builds, arguments, make, toolchains)
 
 
 if __name__ == '__main__':

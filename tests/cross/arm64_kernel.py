@@ -30,6 +30,7 @@ PYTHON = '/usr/bin/python3'  # in the guest
 LOOKED_AT = ['/usr/bin/sqlite3']
 ARM64 = guest.MACHINES['arm64']
 SAME_ANYWHERE = '^arch / (encode|relocate|references)'
+MADE_APART = '^call_sites /'  # by ./run test-arm64 call-sites
 TOO_LONG = '^examples / crc_dispatch'  # switches thousands of times, and each update waits for both processors to have had a turn
 INIT = guest.SETUP + '''
 export DYNFUNC_TEST_EMULATOR=system
@@ -48,6 +49,14 @@ rm -f /output
 '''
 
 
+def files_of(word):
+    """The file of this name; of a folder the programs, and what the disassembler shows of them, that tests have made there."""
+    if os.path.isfile(word):
+        return [word]
+    inside = [os.path.join(at, name) for at, _, names in os.walk(word) for name in names]
+    return [path for path in inside if path.endswith('.objdump') or os.path.isfile(path + '.objdump')]
+
+
 def tests_of(build, only):
     """Those that run there, and why the others do not."""
     said = subprocess.run(['meson', 'introspect', '--tests', build], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -60,12 +69,14 @@ def tests_of(build, only):
         test['name'] = f'{test["suite"][0]} / {test["name"]}'.replace('dynfunc:', '')
         if only and not re.search(only, test['name']):
             continue
-        programs = [word for word in test['cmd'] if os.path.isfile(word) and guest.is_elf(word)]
+        programs = [file for word in test['cmd'] for file in files_of(word) if guest.is_elf(file)]
         starts_programs = os.path.basename(test['cmd'][0]).startswith('python') and any(map(ARM64.owns, programs))
         if starts_programs:
             test['cmd'][0] = PYTHON
-            programs = [word for word in programs if word in test['cmd']]
-        if not programs or not (starts_programs or ARM64.owns(test['cmd'][0])):
+            programs = programs[1:]
+        if re.search(MADE_APART, test['name']) and not only:
+            others.append(f'{test["name"]}: minutes; ./run test-arm64 call-sites makes its programs and runs them')
+        elif not programs or not (starts_programs or ARM64.owns(test['cmd'][0])):
             others.append(f'{test["name"]}: it is no program for arm64')
         elif foreign := [word for word in programs if not ARM64.owns(word)]:
             others.append(f'{test["name"]}: it needs a program of this machine, {foreign[0]}')
@@ -89,9 +100,8 @@ def image_of(folder, arguments, tests):
         for place in [word for word in test['cmd'] if word.endswith('.py')] + test['env'].get('PYTHONPATH', '').split(':'):
             for name in glob.glob((os.path.dirname(place) if place.endswith('.py') else place) + '/*.py') if place else []:
                 files.put_file(name)
-        for word in test['cmd']:
-            if os.path.isabs(word) and os.path.isfile(word):
-                (files.put_program if ARM64.owns(word) else files.put_file)(word)
+        for file in [file for word in test['cmd'] if os.path.isabs(word) for file in files_of(word)]:
+            (files.put_program if ARM64.owns(file) else files.put_file)(file)
         os.makedirs(files.folder + test['workdir'], exist_ok=True)
     for at, _, names in os.walk(os.path.abspath(arguments.build)):  # and what programs load by themselves
         for path in [os.path.join(at, name) for name in names if name.endswith('.so') or name == 'deny']:

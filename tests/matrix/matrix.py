@@ -24,7 +24,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
-from many_builds import CET, GC, GOLD, LLD, NO_PIE, Build, Failed, arguments_of, build_all, parser, run, to_link
+from many_builds import (CET, GC, GOLD, LLD, NO_PIE, Build, Failed, Toolchains, arguments_of, build_all, parser, run,
+                         to_link)
 
 SOURCES = pathlib.Path(__file__).resolve().parent / 'program'
 RECORD_BYTES = 72      # sizeof(TrampolineRecord)
@@ -243,7 +244,8 @@ def main():
     options = parser(__doc__)
     options.add_argument('--generic', action='store_true', help='the library was built for the generic backend: no trampolines')
     builds = [ProgramBuild(*row[:3], SIGNATURES in row) for row in BUILDS]
-    return build_all(builds, arguments_of(options), make)
+    arguments = arguments_of(options)
+    return build_all(builds, arguments, make, Toolchains(arguments))
 
 
 if __name__ == '__main__':

@@ -113,14 +113,15 @@ class Toolchains:
 
 
 def one(number, build, toolchains, arguments, folder, make):
-    """ok, FAIL or SKIP; a text; the results."""
-    if why := toolchains.why_not(build):
+    """ok, FAIL or SKIP; a text; the results. Without toolchains nothing is to be compiled."""
+    if toolchains and (why := toolchains.why_not(build)):
         return 'SKIP', why, None
     place = folder / f'{number:02}'
     place.mkdir(parents=True, exist_ok=True)
     log = []
     try:
-        text, results = make(build, shlex.split(toolchains.commands[build.compiler]), arguments, place, log)
+        command = shlex.split(toolchains.commands[build.compiler]) if toolchains else []
+        text, results = make(build, command, arguments, place, log)
     except Skipped as why:
         return 'SKIP', str(why), None
     except Failed as failure:
@@ -130,9 +131,8 @@ def one(number, build, toolchains, arguments, folder, make):
     return 'ok', text, results
 
 
-def build_all(builds, arguments, make):
+def build_all(builds, arguments, make, toolchains):
     """Exit status: 0 all good, 1 something failed, also where results differ between builds; 77 nothing could be built here."""
-    toolchains = Toolchains(arguments)
     builds = [build for build in builds if arguments.only in build.name()]
     totals = {'ok': 0, 'FAIL': 0, 'SKIP': 0}
     same = None

@@ -22,6 +22,8 @@
 #include <dynfunc/call_sites.hpp>
 #include <dynfunc/introspect.hpp>
 
+#include <leads_to.hpp>  // of the machine
+
 #include "calls.hpp"
 
 namespace {
@@ -109,10 +111,8 @@ void print(const char* moment) {
     for (const auto& tracepoint : dynfunc::tracepoints())
         print_counts("tracepoint", tracepoint.name, {}, tracepoint.call_sites);
     for (const auto& site : dynfunc::call_sites()) {
-        std::int32_t distance;
-        std::memcpy(&distance, site.field.as<const void*>(), sizeof distance);
-        std::printf("site %zx %s %d %zx %s\n", site.field.value, site.callee.c_str(), site.patched,
-                    (site.field + 4 + distance).value, site.reason);
+        std::printf("site %zx %s %d %zx %s\n", site.field.value, site.callee.c_str(), site.patched, leads_to(site.field).value,
+                    site.reason);
     }
 }
 
