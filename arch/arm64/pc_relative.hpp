@@ -62,8 +62,9 @@ constexpr std::int64_t signed_field(std::uint32_t word, unsigned low, unsigned b
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(word) << (64 - low - bits)) >> (64 - bits);
 }
 
-// What the instruction at `at` refers to: where it leads, what it loads, what it computes. Of the forms that have a distance.
+// What the instruction at `at` refers to: where it leads, what it loads, what it computes. Null: its form has no distance.
 constexpr Address refers_to(const PcRelative& form, std::uint32_t word, Address at) noexcept {
+    if (form.bits == 0) return {};
     constexpr std::int64_t page_bytes = 4096;
     const std::int64_t distance = signed_field(word, form.low, form.bits);
     const std::int64_t finer = distance * 4 + (word >> 29 & 3);
