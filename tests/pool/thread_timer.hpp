@@ -9,19 +9,22 @@
 #include <csignal>
 #include <stdexcept>
 
+#include "surroundings.hpp"
+
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
 namespace dynfunc::test {
 
-// A disposition, for as long as this lives. Handlers interrupt each other and themselves (SA_NODEFER).
+// A disposition, for as long as this lives. Handlers interrupt each other and themselves (SA_NODEFER); in a user-mode emulator,
+// which takes longer to deliver a signal than there is between two, only each other: they would fill the stack.
 class Disposition {
 public:
     Disposition(int signal, void (*handler)(int)) : signal_(signal) {
         struct sigaction action {};
         action.sa_handler = handler;
-        action.sa_flags = SA_RESTART | SA_NODEFER;
+        action.sa_flags = SA_RESTART | (emulated ? 0 : SA_NODEFER);
         sigaction(signal, &action, &before_);
     }
     ~Disposition() { sigaction(signal_, &before_, nullptr); }
