@@ -70,10 +70,11 @@ def tests_of(build, only):
         if only and not re.search(only, test['name']):
             continue
         programs = [file for word in test['cmd'] for file in files_of(word) if guest.is_elf(file)]
-        starts_programs = os.path.basename(test['cmd'][0]).startswith('python') and any(map(ARM64.owns, programs))
+        first = test['cmd'][0]
+        starts_programs = os.path.basename(first).startswith('python') and any(map(ARM64.owns, programs))
         if starts_programs:
             test['cmd'][0] = PYTHON
-            programs = programs[1:]
+            programs = [file for file in programs if file not in files_of(first)]
         if re.search(MADE_APART, test['name']) and not only:
             others.append(f'{test["name"]}: minutes; ./run test-arm64 call-sites makes its programs and runs them')
         elif not programs or not (starts_programs or ARM64.owns(test['cmd'][0])):
